@@ -1,0 +1,58 @@
+# Every verb sets up what it needs by itself: with uv where it is, with venv and pip where it is not.
+PYTHON ?= python3
+VENV ?= .venv
+CONFIG ?= configs/concentration.toml
+OUT ?= out/$(basename $(notdir $(CONFIG)))
+
+BIN := $(VENV)/bin
+RUN := $(VENV)/.run
+TEST := $(VENV)/.test
+UV := $(shell command -v uv 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-all lint smoke figures bench
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	$(if $(UV),uv venv -q --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+
+define install_extras
+	$(if $(UV),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check) \
+	  -c constraints.txt -e '.[$(1)]'
+	@touch $@
+endef
+
+$(RUN): pyproject.toml constraints.txt | $(BIN)/python
+	$(call install_extras,data)
+
+$(TEST): pyproject.toml constraints.txt | $(BIN)/python
+	$(call install_extras,test)
+	@touch $(RUN)
+
+install: $(RUN)  ## Make .venv with the package and its data sets
+
+run: $(RUN)  ## Run CONFIG (the concentration sweep) and draw its figure; again to resume
+	$(BIN)/ntk-eoc run $(CONFIG) --out $(OUT)
+	$(BIN)/ntk-eoc figures $(OUT)
+
+test: $(TEST)  ## Run the tests that take seconds each
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(TEST)  ## Run all tests, the slow statistical ones too
+	$(BIN)/python -m pytest
+
+lint: $(TEST)  ## Check style, format and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+smoke: $(RUN)  ## Run every small config, a few seconds each
+	for c in configs/*_small.toml; do \
+	  $(BIN)/ntk-eoc run $$c --out out/$$(basename $$c .toml) && \
+	  $(BIN)/ntk-eoc figures out/$$(basename $$c .toml) || exit 1; done
+
+figures: $(RUN)  ## Draw the figures of every finished run under out/ again
+	for d in out/*/; do $(BIN)/ntk-eoc figures $$d || exit 1; done
+
+bench: $(TEST)  ## Print the tables of benchmarks/
+	for b in benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$b || exit 1; done

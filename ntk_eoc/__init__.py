@@ -1,0 +1,82 @@
+"""Finite-width neural tangent kernels beside their infinite-width limit, at the edge of chaos.
+
+Shape letters, used in every signature: `n` points, `d` inputs (the theory's m_0), `k` outputs
+(m_l), `m` width, `l` depth (weight layers), `p` parameters, `s` seeds.
+
+Imports go one way; a module sees only those on the lines above its own:
+
+    checks                                       one grammar for bad input
+    activations · gaussian · estimates           φ, Gaussian integrals, statistics
+    eoc                                          variance map, edge of chaos, Init
+    kernels                                      arrays in, kernels out
+    spectra                                      laws, deep limit, Lanczos
+    network · training                           Flax lives here and nowhere else
+    data                                         named data sets
+    sweeps                                       config, grid, runner, store: knows no kernel
+    report                                       figures and pages from records
+    cli
+
+The public names below are loaded on first use, so that `ntk-eoc --help` need not import JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ntk_eoc.activations import AbsLinear, Activation, abs_linear, activation
+    from ntk_eoc.eoc import Init, edge_of_chaos
+    from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
+    from ntk_eoc.kernels.jacobian import ntk_jacobian
+    from ntk_eoc.kernels.layerwise import ntk_layerwise
+    from ntk_eoc.kernels.matrix import ntk_matrix, with_outputs
+    from ntk_eoc.network import MLP, functional, widths
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AbsLinear": "activations",
+    "Activation": "activations",
+    "abs_linear": "activations",
+    "activation": "activations",
+    "Init": "eoc",
+    "edge_of_chaos": "eoc",
+    "nngp_infinite": "kernels.infinite",
+    "ntk_infinite": "kernels.infinite",
+    "ntk_jacobian": "kernels.jacobian",
+    "ntk_layerwise": "kernels.layerwise",
+    "ntk_matrix": "kernels.matrix",
+    "with_outputs": "kernels.matrix",
+    "MLP": "network",
+    "functional": "network",
+    "widths": "network",
+}
+
+__all__ = [  # noqa: RUF022 (the order of the data flow)
+    "AbsLinear",
+    "Activation",
+    "abs_linear",
+    "activation",
+    "Init",
+    "edge_of_chaos",
+    "nngp_infinite",
+    "ntk_infinite",
+    "ntk_jacobian",
+    "ntk_layerwise",
+    "ntk_matrix",
+    "with_outputs",
+    "MLP",
+    "functional",
+    "widths",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ntk_eoc' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"ntk_eoc.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

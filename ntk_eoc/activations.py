@@ -1,0 +1,141 @@
+"""Activations: one Python function each, with what the theory needs to know of it.
+
+The family φ(s) = a s + b|s| is the whole of the scale-invariant activations; `theory` in
+`docs/theory.md` gives its constants Δ_φ and κ_φ.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from ntk_eoc.checks import require, require_number, unknown_name
+
+Scalar = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation φ, elementwise, with the points where it is not smooth.
+
+    Attributes:
+        name: What figures and records call it.
+        fn: φ, an elementwise JAX function of any shape.
+        kinks: Every s at which φ is not smooth (a jump of φ' or of a higher derivative).
+        derivative: φ', elementwise; by `jax.grad` where it is not given.
+    """
+
+    name: str
+    fn: Scalar
+    kinks: tuple[float, ...] = ()
+    derivative: Scalar | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.name, str) and self.name != "", "name", "a word", self.name)
+        require(callable(self.fn), "fn", "a function of an array", self.fn)
+        kinks = tuple(sorted(require_number("kinks", c) for c in self.kinks))
+        object.__setattr__(self, "kinks", kinks)
+
+    def __call__(self, s: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """φ(s), elementwise."""
+        return self.fn(jnp.asarray(s))
+
+    def prime(self, s: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """φ'(s), elementwise."""
+        s = jnp.asarray(s)
+        if self.derivative is not None:
+            return self.derivative(s)
+        # One jvp with a tangent of ones is φ' of every element at once: φ is elementwise.
+        return jax.jvp(self.fn, (s,), (jnp.ones_like(s),))[1]
+
+
+@dataclass(frozen=True)
+class AbsLinear(Activation):
+    """φ(s) = a s + b|s|, the scale-invariant activations. Build it with `abs_linear(a, b)`.
+
+    Attributes:
+        a: Slope of the odd part.
+        b: Slope of the even part, |s|.
+    """
+
+    a: float = 1.0
+    b: float = 0.0
+
+    @cached_property
+    def second_moment(self) -> float:
+        """E[φ(z)²] = E[φ'(z)²] = a² + b², z standard normal."""
+        return self.a**2 + self.b**2
+
+    @cached_property
+    def delta(self) -> float:
+        """Δ_φ = b²/(a² + b²) in [0, 1]; 0 identity, ½ ReLU, 1 absolute value ([C], [S])."""
+        return self.b**2 / self.second_moment
+
+    @cached_property
+    def kappa(self) -> float:
+        """κ_φ = (|a| + |b|)/√(a² + b²) in [1, √2]: the Lipschitz constant at the EOC ([C])."""
+        return (abs(self.a) + abs(self.b)) / math.sqrt(self.second_moment)
+
+
+def _abs_linear(a: float, b: float, s: Array) -> Array:
+    return a * s + b * jnp.abs(s)
+
+
+def _abs_linear_prime(a: float, b: float, s: Array) -> Array:
+    # The right derivative at 0, so that two equal inputs always see the same slope.
+    return jnp.where(s >= 0, jnp.asarray(a + b, s.dtype), jnp.asarray(a - b, s.dtype))
+
+
+@cache
+def _named_abs_linear(name: str, a: float, b: float) -> AbsLinear:
+    return AbsLinear(
+        name=name,
+        fn=partial(_abs_linear, a, b),
+        kinks=(0.0,) if b != 0 else (),
+        derivative=partial(_abs_linear_prime, a, b),
+        a=a,
+        b=b,
+    )
+
+
+def abs_linear(a: float, b: float, name: str | None = None) -> AbsLinear:
+    """Build φ(s) = a s + b|s|.
+
+    Args:
+        a: Slope of s.
+        b: Slope of |s|.
+        name: How records call it; "abs_linear(a, b)" unless given.
+
+    Returns:
+        The activation, with `.delta` and `.kappa`. Equal arguments give the same object, so that
+        compiled functions are shared.
+
+    Raises:
+        ValueError: If a slope is not finite or both are zero.
+    """
+    a, b = require_number("a", a), require_number("b", b)
+    require(a != 0 or b != 0, "a, b", "not both zero", (a, b))
+    return _named_abs_linear(name or f"abs_linear({a:g}, {b:g})", a, b)
+
+
+NAMED: dict[str, Callable[[], Activation]] = {
+    "identity": partial(abs_linear, 1.0, 0.0, "identity"),
+    "relu": partial(abs_linear, 0.5, 0.5, "relu"),
+    "leaky_relu": partial(abs_linear, 0.505, 0.495, "leaky_relu"),  # slope 0.01 below zero
+    "abs": partial(abs_linear, 0.0, 1.0, "abs"),
+}
+
+
+def activation(name: str) -> Activation:
+    """Return the activation called `name`.
+
+    Raises:
+        ValueError: If there is none; the message lists the known names and the nearest.
+    """
+    if name not in NAMED:
+        raise ValueError(unknown_name("activation", name, NAMED))
+    return NAMED[name]()

@@ -1,0 +1,42 @@
+"""One grammar for bad input, "`depth` must be >= 1, got 0.", checked before tracing."""
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+
+def require(condition: bool, name: str, allowed: str, value: Any) -> None:
+    """Raise `ValueError` "`name` must be <allowed>, got <value>." unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"`{name}` must be {allowed}, got {value!r}.")
+
+
+def require_count(name: str, value: Any, least: int = 1) -> int:
+    """Return `value` as an int; an error unless it is an integer >= `least`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer >= {least}, got {value!r}.") from None
+    require(not isinstance(value, bool) and count >= least, name, f">= {least}", value)
+    return count
+
+
+def require_number(name: str, value: Any, least: float = -math.inf) -> float:
+    """Return `value` as a float; an error unless it is a finite number >= `least`."""
+    allowed = "a finite number" if least == -math.inf else f"a finite number >= {least:g}"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must be {allowed}, got {value!r}.") from None
+    require(math.isfinite(number) and number >= least, name, allowed, value)
+    return number
+
+
+def unknown_name(what: str, name: Any, known: Iterable[str]) -> str:
+    """The message for an unknown name: the nearest known one, then all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"`{what}` must be one of {', '.join(known)}, got {name!r}.{hint}"

@@ -1,0 +1,1 @@
+"""Neural tangent kernels: infinite width, and finite width by three algorithms."""

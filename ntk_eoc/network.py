@@ -1,0 +1,134 @@
+"""The network: a Flax NNX MLP in the NTK parametrisation, and the schedules of its widths.
+
+The only module that imports Flax; everything else sees `f(params, x)` or plain arrays.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.lax import Precision
+from jaxtyping import Array, Float
+
+from ntk_eoc.checks import require_count, unknown_name
+from ntk_eoc.eoc import Init
+
+Params = dict[str, Any]
+
+SCHEDULES: dict[str, Callable[[int, int], int]] = {
+    "constant": lambda k, m: m,
+    "linear": lambda k, m: k * m,
+    "quadratic": lambda k, m: k**2 * m,
+    "cubic": lambda k, m: k**3 * m,
+}
+
+
+def widths(schedule: str, m: int, depth: int, outputs: int = 1) -> tuple[int, ...]:
+    """Return the widths (m_1, …, m_l) of an MLP.
+
+    Args:
+        schedule: "quadratic" (m_k = k² m, the schedule of [C]), "linear" (k m), "constant" (m)
+            or "cubic" (k³ m), for the hidden layers k = 1 … l − 1.
+        m: Width of the first hidden layer.
+        depth: Number l of weight layers.
+        outputs: m_l.
+
+    Raises:
+        ValueError: If the schedule is unknown or a number is not a positive integer.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(unknown_name("schedule", schedule, SCHEDULES))
+    m, depth = require_count("m", m), require_count("depth", depth)
+    hidden = (SCHEDULES[schedule](k, m) for k in range(1, depth))
+    return (*hidden, require_count("outputs", outputs))
+
+
+class Layer(nnx.Module):
+    """z = scale · W x/√m_in + σ_b β, weights and biases i.i.d. N(0, 1)."""
+
+    def __init__(
+        self, d: int, m: int, scale: float, sigma_b: float, *, rngs: nnx.Rngs, dtype: Any
+    ) -> None:
+        self.scale, self.sigma_b = scale / d**0.5, sigma_b
+        self.weight = nnx.Param(jax.random.normal(rngs.params(), (m, d), dtype))
+        self.bias = nnx.Param(jax.random.normal(rngs.params(), (m,), dtype)) if sigma_b else None
+
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... m"]:
+        """Return z of inputs x."""
+        weight = self.weight[...]
+        z = self.scale * jnp.matmul(x.astype(weight.dtype), weight.T, precision=Precision.HIGHEST)
+        return z if self.bias is None else z + self.sigma_b * self.bias[...]
+
+
+class MLP(nnx.Module):
+    """The network of `docs/theory.md`: z_1 = W_1 x/√m_0, z_k = σ_w W_k φ(z_{k−1})/√m_{k−1} + σ_b β_k.
+
+    Args:
+        init: Activation and scales; `edge_of_chaos(activation)` puts it at the edge.
+        d: Number m_0 of inputs.
+        widths: (m_1, …, m_l), outputs last; see `widths`.
+        rngs: Flax's random streams; `params` is used.
+        dtype: Of weights and arithmetic; JAX's default float unless given.
+    """
+
+    def __init__(
+        self,
+        init: Init,
+        d: int,
+        widths: Sequence[int],
+        *,
+        rngs: nnx.Rngs,
+        dtype: Any = None,
+    ) -> None:
+        sizes = (require_count("d", d), *check_widths(widths))
+        dtype = jnp.zeros((), dtype).dtype
+        self.init = init
+        self.layers = nnx.List(
+            Layer(
+                m_in,
+                m_out,
+                init.sigma_w if k > 0 else 1.0,
+                init.sigma_b if k > 0 else 0.0,
+                rngs=rngs,
+                dtype=dtype,
+            )
+            for k, (m_in, m_out) in enumerate(itertools.pairwise(sizes))
+        )
+
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... k"]:
+        """Return z_l of inputs x."""
+        for layer in self.layers[:-1]:
+            x = self.init.activation(layer(x))
+        return self.layers[-1](x)
+
+
+def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """Return (m_1, …, m_l) as ints; an error unless there is one and all are positive."""
+    sizes = tuple(require_count(f"widths[{i}]", m) for i, m in enumerate(widths))
+    require_count("len(widths)", len(sizes))
+    return sizes
+
+
+def _apply(graph: Any, params: Params, x: Float[Array, "... d"]) -> Float[Array, "... k"]:
+    return nnx.merge(graph, nnx.restore_int_paths(params))(x)
+
+
+def functional(
+    module: nnx.Module,
+) -> tuple[Callable[[Params, Float[Array, "d"]], Float[Array, "k"]], Params]:
+    """Split a Flax module into a pure f(params, x) and its parameters, a tree of plain arrays.
+
+    For an `MLP`, `params["layers"][i]` holds the arrays "weight" [m_{i+1}, m_i] and, with
+    σ_b > 0 and i >= 1, "bias" [m_{i+1}].
+    """
+    graph, state = nnx.split(module, nnx.Param)
+    return partial(_apply, graph), nnx.to_pure_dict(state)
+
+
+def draw_params(key: Array, init: Init, d: int, widths: Sequence[int], dtype: Any = None) -> Params:
+    """Draw the parameters of a fresh `MLP`; pure in `key`, so that `jax.vmap` draws many."""
+    return functional(MLP(init, d, widths, rngs=nnx.Rngs(params=key), dtype=dtype))[1]

@@ -1,0 +1,1 @@
+"""Spectra of kernels: limit laws, the deep limit, Lanczos quadrature."""

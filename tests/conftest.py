@@ -1,0 +1,25 @@
+"""The test room is stricter than the world: float64, no rank promotion, warnings are errors."""
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Every annotation of ours is checked at run time, shapes included.
+install_import_hook("ntk_eoc", "beartype.beartype")
+
+settings.register_profile("here", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("here")
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(20261121)

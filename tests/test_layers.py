@@ -1,0 +1,60 @@
+"""Imports go one way, in the order that `ntk_eoc/__init__.py` shows."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "ntk_eoc"
+ORDER = [
+    {"checks"},
+    {"activations", "gaussian", "estimates"},
+    {"eoc"},
+    {"kernels"},
+    {"spectra"},
+    {"network", "training"},
+    {"data"},
+    {"sweeps"},
+    {"report"},
+    {"cli", "__main__"},
+]
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_exact_imports_go_one_way(path):
+    own = [name.split(".") for name in imported_modules(path) if name.startswith("ntk_eoc.")]
+    for parts in own:
+        assert LEVEL[parts[1]] <= LEVEL[room(path)], f"{room(path)} imports {'.'.join(parts)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_exact_libraries_stay_in_their_rooms(path):
+    libraries = {name.split(".")[0] for name in imported_modules(path)}
+    if room(path) not in ("network", "training"):
+        assert not libraries & {"flax", "optax"}
+    if room(path) != "sweeps":
+        assert "pydantic" not in libraries
+    if room(path) in ("sweeps", "cli"):
+        assert not {
+            f"ntk_eoc.{maths}" for maths in ("kernels", "spectra", "network", "eoc", "gaussian")
+        } & imported_modules(path)
+
+
+def test_exact_every_room_is_in_the_order():
+    assert {room(path) for path in FILES} <= set(LEVEL)
