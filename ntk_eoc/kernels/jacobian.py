@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import jax
@@ -33,7 +34,7 @@ def _contract(j1: Any, j2: Any) -> Array:
         a, b = a.reshape(*a.shape[:2], -1), b.reshape(*b.shape[:2], -1)
         return jnp.einsum("iap,jbp->ijab", a, b, precision=lax.Precision.HIGHEST)
 
-    return sum(jax.tree.leaves(jax.tree.map(leaf, j1, j2)), start=jnp.zeros(()))
+    return reduce(add, jax.tree.leaves(jax.tree.map(leaf, j1, j2)))
 
 
 def _blocks(x: Array, size: int) -> Array:

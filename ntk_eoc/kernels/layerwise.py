@@ -1,5 +1,7 @@
 """K(θ) of an MLP layer by layer: two Gram products each, no Jacobian."""
 
+from functools import reduce
+from operator import add
 from typing import Any
 
 import jax
@@ -47,7 +49,7 @@ def _signals(init: Init, weights: list[Array], biases: list[Array | None], x: Ar
 
 def _contract(init: Init, signals1: Signals, signals2: Signals) -> Array:
     """Σ_k (σ_w²[k>1] x_{k−1}·x'_{k−1}/m_{k−1} + σ_b²[k>1]) B_k B'_kᵀ, with σ_w where it belongs."""
-    kernel = jnp.zeros(())
+    terms = []
     for i, ((x1, b1), (x2, b2)) in enumerate(zip(signals1, signals2, strict=True)):
         forward = _matmul(x1, x2.T)
         if i > 0:
@@ -58,8 +60,8 @@ def _contract(init: Init, signals1: Signals, signals2: Signals) -> Array:
         else:
             product = _matmul(b1.reshape(n1 * k, -1), b2.reshape(n2 * k, -1).T)
             backward = product.reshape(n1, k, n2, k).swapaxes(1, 2)
-        kernel = kernel + forward[:, :, None, None] * backward
-    return kernel
+        terms.append(forward[:, :, None, None] * backward)
+    return reduce(add, terms)
 
 
 def _layers(init: Init, params: Any) -> tuple[list[Array], list[Array | None]]:
