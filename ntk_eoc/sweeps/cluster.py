@@ -54,7 +54,7 @@ def _start(kind: str | None, workers: int) -> Any:
         from distributed import LocalCluster
 
         return LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0"
         )
     from dask_jobqueue import SLURMCluster
 
@@ -111,7 +111,7 @@ class DaskPool:
 
     def close(self, now: bool) -> None:
         """Leave the scheduler; end the workers that were started here."""
-        self._executor.shutdown(wait=not now, cancel_futures=True)
+        self._executor.shutdown(wait=not now)  # not waiting cancels what is under way
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
