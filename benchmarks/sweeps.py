@@ -67,7 +67,7 @@ def main() -> None:
             text = f'experiment = "tiny.py"\n[grid]\ni = [{values}]\n'
             (folder / f"{config}.toml").write_text(text)
         start_up, _ = timed("run", folder / "one.toml", "--out", folder / "one")
-        rows = []
+        rows: list[tuple[str, float, float | None]] = []
         for workers in (1, 2):
             out = folder / f"out{workers}"
             run = ("run", folder / "all.toml", "--out", out, "--workers", str(workers))

@@ -115,7 +115,7 @@ def draw(dir: Path) -> None:
         Folder of the run.
     """
     from ntk_eoc.report import figures
-    from ntk_eoc.sweeps.config import UserError
+    from ntk_eoc.sweeps.errors import UserError
     from ntk_eoc.sweeps.records import load
 
     records, experiment = load(dir)
@@ -231,8 +231,7 @@ def main() -> None:
 
 
 def _exit_for(error: Exception) -> NoReturn:
-    from ntk_eoc.sweeps.config import UserError
-    from ntk_eoc.sweeps.runner import StoppedError
+    from ntk_eoc.sweeps.errors import StoppedError, UserError
 
     if isinstance(error, UserError):
         _exit(2, "\n".join(f"error: {line}" for line in str(error).splitlines()))

@@ -16,7 +16,7 @@ from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import grid, store
 from ntk_eoc.sweeps.batches import map_batched
-from ntk_eoc.sweeps.config import UserError
+from ntk_eoc.sweeps.errors import DamagedError, UserError
 from ntk_eoc.sweeps.records import Records, load
 from ntk_eoc.sweeps.runner import Options, run
 from ntk_eoc.sweeps.store import Store
@@ -206,15 +206,15 @@ def test_exact_every_flipped_byte_is_noticed(whole, tmp_path):
         damaged = bytearray(content)
         damaged[place] ^= 1 << (place % 8)
         copy.write_bytes(damaged)
-        with pytest.raises(store.DamagedError):
+        with pytest.raises(DamagedError):
             store.read(copy)
     for length in (0, 10, len(content) - 1):
         copy.write_bytes(content[:length])
-        with pytest.raises(store.DamagedError, match=r"cut short|checksum"):
+        with pytest.raises(DamagedError, match=r"cut short|checksum"):
             store.read(copy)
     renamed = tmp_path / f"{'0' * 20}.ok.npz"
     renamed.write_bytes(content)
-    with pytest.raises(store.DamagedError, match="it holds the record"):
+    with pytest.raises(DamagedError, match="it holds the record"):
         store.read(renamed)
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from ntk_eoc.sweeps import worker
-from ntk_eoc.sweeps.config import UserError
-from ntk_eoc.sweeps.pool import Pool, WorkerDiedError
+from ntk_eoc.sweeps.errors import UserError, WorkerDiedError
+from ntk_eoc.sweeps.pool import Pool
 from ntk_eoc.sweeps.worker import Outcome, Setup
 
 AHEAD = 2  # cells a worker holds, so that it never waits for the next

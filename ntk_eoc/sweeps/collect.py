@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ntk_eoc.sweeps import folder as folders
-from ntk_eoc.sweeps.config import UserError
+from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.experiment import Experiment
 from ntk_eoc.sweeps.folder import Run
 from ntk_eoc.sweeps.records import Record, Records, load, value_of

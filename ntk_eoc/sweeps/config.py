@@ -11,12 +11,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ntk_eoc.checks import unknown_name
+from ntk_eoc.sweeps.errors import UserError
 
 RESERVED = frozenset({"first_seed", "seeds"})  # set by splitting the seeds, never by a config
-
-
-class UserError(ValueError):
-    """Something the user can put right, said in one line; the command line exits with 2."""
 
 
 class Strict(BaseModel):

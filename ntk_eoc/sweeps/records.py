@@ -13,6 +13,7 @@ from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps import store
 from ntk_eoc.sweeps.config import Cell
+from ntk_eoc.sweeps.errors import DamagedError
 from ntk_eoc.sweeps.experiment import Experiment
 
 log = logging.getLogger("ntk_eoc.sweeps")
@@ -154,7 +155,7 @@ def load(folder: Path) -> tuple[Records, Experiment]:
 def _load_one(entry: store.Entry, run: folders.Run, model: type[Cell]) -> Record | None:
     try:
         meta, arrays = store.read(entry.path)
-    except (store.DamagedError, OSError) as error:
+    except (DamagedError, OSError) as error:
         log.warning("%s is left out: %s", entry.path, error)
         return None
     if meta["engine"] not in run.engines:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps import store
-from ntk_eoc.sweeps.progress import duration, time_left
+from ntk_eoc.sweeps.duration import duration, time_left
+from ntk_eoc.sweeps.errors import DamagedError
 from ntk_eoc.sweeps.store import Entry, Store
 
 RECENT = 120.0  # seconds: a run that is silent for longer, and for 5 cells, counts as stopped
@@ -57,7 +58,7 @@ def _reasons(bad: list[Entry]) -> list[str]:
     for entry in bad:
         try:
             meta = store.read_meta(entry.path)
-        except (store.DamagedError, OSError) as error:
+        except (DamagedError, OSError) as error:
             reasons[f"{entry.path.name} is damaged: {error}"] += 1
         else:
             reasons[f"{entry.status}: {meta['message']}"] += 1
@@ -72,6 +73,6 @@ def damaged(folder: Path) -> tuple[int, list[tuple[Path, str]]]:
     for entry in entries.values():
         try:
             store.read_meta(entry.path)
-        except (store.DamagedError, OSError) as error:
+        except (DamagedError, OSError) as error:
             found.append((entry.path, str(error)))
     return len(entries), found
