@@ -149,6 +149,9 @@ def parse(model: type[M], table: dict[str, Any], where: str) -> M:
     except ValidationError as error:
         lines = dict.fromkeys(_line(model, one) for one in error.errors(include_url=False))
         raise UserError("\n".join(f"{where}: {line}" for line in lines)) from None
+    except (TypeError, ImportError, OSError, NotImplementedError) as error:
+        # A validator's own, which pydantic lets through.
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -225,7 +228,7 @@ def _line(model: type[BaseModel], error: Any) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "value_error":  # a validator's own line
         text = str(context["error"])
-        return text if "`" in text else f"`{name}`: {text}"
+        return text if "`" in text else f"`{name}` {text}"
     if kind == "missing":
         return f"`{name}` must be given."
     if kind == "extra_forbidden":
