@@ -112,27 +112,16 @@ def draw(dir: Path) -> None:
     dir
         Folder of the run.
     """
+    from ntk_eoc.report import figures as report
     from ntk_eoc.sweeps.config import UserError
     from ntk_eoc.sweeps.records import load
 
     records, experiment = load(dir)
     if not records.ok:
         raise UserError(f"`dir` must hold at least one finished cell, got '{dir}' with none.")
-    drawn = experiment.draw(records)
-    named = drawn if isinstance(drawn, dict) else {experiment.name: drawn}
-    for name, figure in named.items():
-        if records.bad or records.missing:
-            figure.text(0.995, 0.005, _gaps(records), ha="right", va="bottom", fontsize=6)
-        for path in _save(figure, dir / "figures" / name):
-            print(path)
-
-
-def _save(figure: Any, path: Path) -> list[Path]:
-    path.parent.mkdir(exist_ok=True)
-    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
-    for one in paths:
-        figure.savefig(one)
-    return paths
+    note = _gaps(records) if records.bad or records.missing else ""
+    for path in report.draw(experiment.draw, records, dir / "figures", experiment.name, note):
+        print(path)
 
 
 def _gaps(records: "Records") -> str:
