@@ -114,22 +114,15 @@ def draw(dir: Path) -> None:
     dir
         Folder of the run.
     """
-    from ntk_eoc.report import figures
+    from ntk_eoc.report import figures as report
     from ntk_eoc.sweeps.errors import UserError
     from ntk_eoc.sweeps.records import load
 
     records, experiment = load(dir)
     if not records.ok:
         raise UserError(f"`dir` must hold at least one finished cell, got '{dir}' with none.")
-
-    def drawn_with_gaps(records: "Records") -> Any:
-        drawn = experiment.draw(records)
-        for figure in drawn.values() if isinstance(drawn, dict) else [drawn]:
-            if records.bad or records.missing:
-                figure.text(0.995, 0.005, _gaps(records), ha="right", va="bottom", fontsize=6)
-        return drawn
-
-    for path in figures.draw(drawn_with_gaps, records, dir / "figures", experiment.name):
+    note = _gaps(records) if records.bad or records.missing else ""
+    for path in report.draw(experiment.draw, records, dir / "figures", experiment.name, note):
         print(path)
 
 
