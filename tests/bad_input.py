@@ -231,7 +231,7 @@ def data_cases() -> Iterator[Case]:
     yield Case("depth 0", edited("depth = 2", "depth = 0", REAL), run)
     yield Case("an unknown activation", edited("relu", "rellu", REAL), run)
     yield Case(
-        "an unknown schedule", edited("depth = 2", 'depth = 2\nschedule = "cubic"', REAL), run
+        "an unknown schedule", edited("depth = 2", 'depth = 2\nschedule = "quartic"', REAL), run
     )
     yield Case("an unknown data set", edited("sphere:4", "spere", REAL), run)
     yield Case("a missing data file", edited("sphere:4", "npz:none.npz", REAL), run)
