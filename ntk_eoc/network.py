@@ -65,7 +65,7 @@ class Layer(nnx.Module):
 
 
 class MLP(nnx.Module):
-    """The network of `docs/theory.md`: z_1 = W_1 x/√m_0, z_k = σ_w W_k φ(z_{k−1})/√m_{k−1} + σ_b β_k.
+    """The MLP z_1 = W_1 x/√m_0, z_k = σ_w W_k φ(z_{k−1})/√m_{k−1} + σ_b β_k.
 
     Args:
         init: Activation and scales; `edge_of_chaos(activation)` puts it at the edge.

@@ -1,0 +1,96 @@
+"""K(θ) by its definition, J Jᵀ, for any f(params, x): the reference."""
+
+import math
+from collections.abc import Callable
+from functools import partial, reduce
+from operator import add
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Num
+
+from ntk_eoc.checks import require
+from ntk_eoc.kernels.matrix import paired
+
+Function = Callable[[Any, Array], Array]
+
+DEFAULT_MEMORY = 2**30
+
+
+def _jacobian(f: Function, params: Any, x: Array) -> Any:
+    """df/dparams at one input, by whichever mode needs fewer passes: a tree of [k, …]."""
+    outputs = math.prod(jax.eval_shape(f, params, x).shape)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+    mode = jax.jacrev if outputs <= parameters else jax.jacfwd
+    return mode(f)(params, x)
+
+
+def _contract(j1: Any, j2: Any) -> Array:
+    """Σ_p J1[i, a, p] J2[j, b, p] over all leaves, [n1, n2, k, k]."""
+
+    def leaf(a: Array, b: Array) -> Array:
+        a, b = a.reshape(*a.shape[:2], -1), b.reshape(*b.shape[:2], -1)
+        return jnp.einsum("iap,jbp->ijab", a, b, precision=lax.Precision.HIGHEST)
+
+    return reduce(add, jax.tree.leaves(jax.tree.map(leaf, j1, j2)))
+
+
+def _blocks(x: Array, size: int) -> Array:
+    """X in blocks of `size` rows, the last padded with its own rows: [blocks, size, d]."""
+    count = -(-x.shape[0] // size)
+    rows = jnp.arange(count * size) % x.shape[0]
+    return x[rows].reshape(count, size, x.shape[1])
+
+
+@partial(jax.jit, static_argnames=("f", "size"))
+def _ntk(f: Function, params: Any, x1: Array, x2: Array, size: int) -> Array:
+    jacobians = jax.vmap(partial(_jacobian, f), (None, 0))
+
+    def row(block1: Array) -> Array:
+        j1 = jacobians(params, block1)
+        return lax.map(lambda block2: _contract(j1, jacobians(params, block2)), _blocks(x2, size))
+
+    tiles = lax.map(row, _blocks(x1, size))  # [blocks1, blocks2, size, size, k, k]
+    rows, cols, k = tiles.shape[0] * size, tiles.shape[1] * size, tiles.shape[-1]
+    kernel = tiles.swapaxes(1, 2).reshape(rows, cols, k, k)
+    return kernel[: x1.shape[0], : x2.shape[0]]
+
+
+def ntk_jacobian(
+    f: Function,
+    params: Any,
+    x1: Num[Array, "n1 d"],
+    x2: Num[Array, "n2 d"],
+    *,
+    memory: int = DEFAULT_MEMORY,
+) -> Float[Array, "n1 n2 k k"]:
+    """Return K(θ)(x, x') = J(x) J(x')ᵀ, J = ∂f/∂params, for any differentiable f.
+
+    Jacobians are formed for blocks of inputs, by reverse mode unless there are fewer parameters
+    than outputs, and dropped once contracted; small blocks cost repeated passes over x2.
+
+    Args:
+        f: Pure function (params, x [d]) -> [k]; the same object again compiles nothing anew.
+        params: Any tree of arrays.
+        x1: Inputs.
+        x2: Inputs.
+        memory: Bytes the Jacobians may take at a time.
+
+    Returns:
+        K(θ) in the dtype of f's derivatives.
+
+    Raises:
+        ValueError: If the inputs do not fit together, f does not return a vector, or the memory
+            does not hold the Jacobians of two inputs.
+
+    Source: `docs/theory.md` §3.1.
+    """
+    x1, x2 = paired(x1, x2)
+    out = jax.eval_shape(f, params, x1[0])
+    require(len(out.shape) == 1, "f", "a function (params, x [d]) -> [k]", out.shape)
+    # Reverse mode holds a vector product and its copy for each row; twice the Jacobian is safe.
+    each = 2 * out.shape[0] * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    require(memory >= 2 * each, "memory", f">= {2 * each} bytes for two Jacobians", memory)
+    return _ntk(f, params, x1, x2, min(memory // (2 * each), max(x1.shape[0], x2.shape[0])))

@@ -1,0 +1,113 @@
+"""From a config to its cells: the product of the grid, the seeds split, every cell validated."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ntk_eoc.sweeps.config import RESERVED, Also, Cell, Config, UserError, digest, parse
+from ntk_eoc.sweeps.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell with its id, the hash of all it holds, and its relative cost."""
+
+    id: str
+    cell: Cell
+    cost: float
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The cell as plain JSON data."""
+        return self.cell.model_dump(mode="json")
+
+
+def cell_id(experiment: str, cell: Cell) -> str:
+    """Return the cell's id: 20 hexadecimal digits of the hash of its fields."""
+    return digest({"experiment": experiment, "cell": cell.model_dump(mode="json")}).hex()[:20]
+
+
+def plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
+    """Return every cell of the config in the order of the grid, seeds innermost.
+
+    Raises:
+        UserError: If a cell is refused, or a point stands twice with different seeds or batches.
+    """
+    planned: dict[str, Planned] = {}
+    splits: dict[bytes, list[str]] = {}
+    for point in _points(config):
+        cells = [parse(experiment.cell, split, where) for split in _split(config, point)]
+        ids = [cell_id(experiment.name, cell) for cell in cells]
+        outside = set(cells[0].outside_draw)
+        draw = digest(cells[0].model_dump(mode="json", exclude=outside))
+        if splits.setdefault(draw, ids) != ids:
+            named = {name: value for name, value in point.fields.items() if name in point.varied}
+            raise UserError(
+                f"{where}: `also` must give a point the same seeds and batch each time,"
+                f" got other ones for {named!r}."
+            )
+        for id_, cell in zip(ids, cells, strict=True):
+            planned.setdefault(id_, Planned(id_, cell, _cost(experiment, cell)))
+    return list(planned.values())
+
+
+@dataclass(frozen=True)
+class _Point:
+    fields: dict[str, Any]
+    varied: frozenset[str]
+    seeds: int
+    seeds_per_cell: int
+    batch: int
+
+
+def _points(config: Config) -> Iterator[_Point]:
+    for extra in (Also(), *config.also):
+        fixed = {k: v for k, v in config.fixed.items() if k not in extra.grid} | extra.fixed
+        grid = {k: v for k, v in config.grid.items() if k not in extra.fixed} | extra.grid
+        seeds = config.seeds if extra.seeds is None else extra.seeds
+        for values in itertools.product(*grid.values()):
+            yield _Point(
+                fields=fixed | dict(zip(grid, values, strict=True)),
+                varied=frozenset(grid),
+                seeds=seeds,
+                seeds_per_cell=extra.seeds_per_cell or config.seeds_per_cell or max(seeds, 1),
+                batch=extra.batch or config.batch or 1,
+            )
+
+
+def _split(config: Config, point: _Point) -> Iterator[dict[str, Any]]:
+    assert not RESERVED & point.fields.keys()
+    common = {
+        "dtype": config.dtype,
+        "root_seed": config.root_seed,
+        "batch": point.batch,
+        **point.fields,
+    }
+    for first in range(0, max(point.seeds, 1), point.seeds_per_cell):
+        seeds = min(point.seeds_per_cell, point.seeds - first)
+        yield common | {"first_seed": first, "seeds": seeds}
+
+
+def _cost(experiment: Experiment, cell: Cell) -> float:
+    cost = float(experiment.cost(cell))
+    if not 0 <= cost < float("inf"):
+        raise UserError(
+            f"`cost` of '{experiment.source}' must be a finite number >= 0, got {cost!r}."
+        )
+    return cost
+
+
+def shard(planned: list[Planned], text: str | None) -> list[Planned]:
+    """Return the part `k/n` of the plan: every n-th cell of the list sorted by cost.
+
+    Raises:
+        UserError: If the text is not k/n with 1 <= k <= n.
+    """
+    longest_first = sorted(planned, key=lambda one: -one.cost)
+    if text is None:
+        return longest_first
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise UserError(f"`--shard` must be k/n with 1 <= k <= n, as in 2/8, got {text!r}.")
+    return longest_first[int(part) - 1 :: int(parts)]
