@@ -181,7 +181,9 @@ def _walk(
     """
 
     def value(u: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-        return np.maximum(integrals(mu, u.astype(np.complex128))[1].real, 1e-300)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a step may end on an atom
+            phi = integrals(mu, u.astype(np.complex128))[1].real
+        return np.where(np.isnan(phi), np.inf, np.maximum(phi, 1e-300))
 
     previous, low, high = start.copy(), value(start) ** -0.5, np.zeros(start.shape)
     irregular = low >= level  # the density of μ vanishes so fast that its end is the edge

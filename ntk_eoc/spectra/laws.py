@@ -21,6 +21,7 @@ from ntk_eoc.spectra.panels import Density, Panels, cauchy, cumulative, interpol
 MASS_TOLERANCE = 1e-8
 EMPTY = np.zeros((0,))
 NO_PIECES = np.zeros((0, 2))
+Numbers = ArrayLike | Sequence[Any]  # what `np.asarray` takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ class SpectralLaw:
             return f"inaccurate: the masses are wrong by about {self.error:.1e}"
         return "ok"
 
-    def density(self, t: ArrayLike) -> Float[np.ndarray, "..."]:
+    def density(self, t: Numbers) -> Float[np.ndarray, "..."]:
         """The density of the continuous part at t; 0 outside the support, atoms left out."""
         t = np.asarray(t, np.float64)
         flat, result = t.ravel(), np.zeros(t.size)
@@ -98,7 +99,7 @@ class SpectralLaw:
             result[where] = self.pdf(flat[where])
         return result.reshape(t.shape)
 
-    def cdf(self, t: ArrayLike) -> Float[np.ndarray, "..."]:
+    def cdf(self, t: Numbers) -> Float[np.ndarray, "..."]:
         """P(−∞, t], the atoms at t included."""
         t = np.asarray(t, np.float64)
         flat = t.ravel()
@@ -108,7 +109,7 @@ class SpectralLaw:
             result = result + cumulative(self.panels, flat)
         return result.reshape(t.shape)
 
-    def quantile(self, u: ArrayLike) -> Float[np.ndarray, "..."]:
+    def quantile(self, u: Numbers) -> Float[np.ndarray, "..."]:
         """The least t with cdf(t) >= u, for u in [0, 1], by bisection to the last digits."""
         u = np.asarray(u, np.float64)
         require(bool(np.all((u >= 0) & (u <= 1))), "u", "in [0, 1]", u)
@@ -129,7 +130,7 @@ class SpectralLaw:
             return atoms
         return atoms + float(np.sum(self.panels.mass * self.panels.x**k))
 
-    def stieltjes(self, z: ArrayLike) -> Complex[np.ndarray, "..."]:
+    def stieltjes(self, z: Numbers) -> Complex[np.ndarray, "..."]:
         """∫ (t − z)^{-1} for Im z >= 0; at real z the limit from above, to about 1e-8."""
         z = np.asarray(z, np.complex128)
         require(bool(np.all(z.imag >= 0)), "z", "in the upper half-plane", z)
@@ -139,7 +140,7 @@ class SpectralLaw:
         return _transform(self, z_above.ravel())[0].reshape(z.shape)
 
     @staticmethod
-    def from_atoms(points: ArrayLike, masses: ArrayLike | None = None) -> "SpectralLaw":
+    def from_atoms(points: Numbers, masses: Numbers | None = None) -> "SpectralLaw":
         """The law Σ masses_i δ(points_i); equal masses if left out.
 
         Raises:
@@ -168,7 +169,7 @@ def _transform(
     return value, slope
 
 
-def from_atoms(points: ArrayLike, masses: ArrayLike | None = None) -> SpectralLaw:
+def from_atoms(points: Numbers, masses: Numbers | None = None) -> SpectralLaw:
     """Return the law Σ masses_i δ(points_i); see `SpectralLaw.from_atoms`."""
     x = np.asarray(points, np.float64).ravel()
     require(x.size > 0, "points", "at least one", x.size)
@@ -177,18 +178,33 @@ def from_atoms(points: ArrayLike, masses: ArrayLike | None = None) -> SpectralLa
     require(m.size == x.size, "masses", f"as many as the {x.size} points", m.size)
     require(bool(np.all(m > 0)), "masses", "> 0", masses)
     require(abs(math.fsum(m) - 1) < 1e-9, "masses", "of sum 1", math.fsum(m))
-    places, where = np.unique(x, return_inverse=True)
-    return SpectralLaw(places, np.bincount(where, weights=m), NO_PIECES)
+    return SpectralLaw(*_gathered(x, m), NO_PIECES)
 
 
-def from_samples(samples: ArrayLike) -> SpectralLaw:
+def _gathered(
+    points: Float[np.ndarray, "k"], masses: Float[np.ndarray, "k"]
+) -> tuple[Float[np.ndarray, "j"], Float[np.ndarray, "j"]]:
+    """Ascending places and their masses, those of equal points added."""
+    places, where = np.unique(points, return_inverse=True)
+    return places, np.bincount(where, masses, len(places)).astype(np.float64)
+
+
+def _cut(
+    covering: Float[np.ndarray, "i 2"], at: Float[np.ndarray, "k"]
+) -> Float[np.ndarray, "j 2"]:
+    """The union of intervals, cut at their ends and at further points."""
+    ends = np.unique(np.concatenate([covering.ravel(), at]))
+    cuts = np.stack([ends[:-1], ends[1:]], axis=1) if len(ends) else NO_PIECES
+    middle = cuts.mean(axis=1)[:, None]
+    return cuts[np.any((covering[:, 0] < middle) & (middle < covering[:, 1]), axis=1)]
+
+
+def from_samples(samples: Numbers) -> SpectralLaw:
     """Return the empirical law of the samples: an atom of equal mass at each."""
     return from_atoms(samples)
 
 
-def from_density(
-    pdf: Callable[[Any], Any], support: Sequence[Sequence[float]] | ArrayLike
-) -> SpectralLaw:
+def from_density(pdf: Callable[[Any], Any], support: Numbers) -> SpectralLaw:
     """Return the law with the density `pdf` on bounded intervals.
 
     Args:
@@ -262,41 +278,29 @@ def mixture(weights: Sequence[float], laws: Sequence[SpectralLaw]) -> SpectralLa
     w = np.asarray(weights, np.float64)
     require(bool(np.all(w >= 0)) and abs(math.fsum(w) - 1) < 1e-9, "weights", ">= 0, sum 1", w)
     used = [(x, law) for x, law in zip(w.tolist(), laws, strict=True) if x > 0]
-    places, where = np.unique(np.concatenate([law.points for _, law in used]), return_inverse=True)
-    masses = np.bincount(
-        where, np.concatenate([x * law.masses for x, law in used]), minlength=len(places)
+    points, masses = _gathered(
+        np.concatenate([law.points for _, law in used]),
+        np.concatenate([x * law.masses for x, law in used]),
     )
-    ends = np.unique(np.concatenate([law.pieces.ravel() for _, law in used]))
-    cuts = np.stack([ends[:-1], ends[1:]], axis=1) if len(ends) else NO_PIECES
-    middles = cuts.mean(axis=1)
-    covered = [
-        any(((law.pieces[:, 0] < c) & (c < law.pieces[:, 1])).any() for _, law in used)
-        for c in middles
-    ]
-    return SpectralLaw(
-        places,
-        masses,
-        cuts[np.array(covered, bool)],
-        lambda x: sum((w * law.density(x) for w, law in used), np.zeros(x.shape)),
-    )
+    pieces = _cut(np.concatenate([law.pieces for _, law in used]), EMPTY)
+
+    def pdf(x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+        return sum((w * law.density(x) for w, law in used), np.zeros(x.shape))
+
+    return SpectralLaw(points, masses, pieces, pdf)
 
 
 def squared(law: SpectralLaw) -> SpectralLaw:
     """Return the law of t², t ~ law."""
-    places, where = np.unique(law.points**2, return_inverse=True)
-    masses = np.bincount(where, law.masses, minlength=len(places))
-    ends = [np.sort(np.array([max(a, 0.0), b]) ** 2) for a, b in law.pieces if b > 0]
-    ends += [np.array([min(b, 0.0), a]) ** 2 for a, b in law.pieces if a < 0]
-    flat = np.unique(np.concatenate([*ends, EMPTY]))
-    cuts = np.stack([flat[:-1], flat[1:]], axis=1) if len(flat) else NO_PIECES
-    middles = cuts.mean(axis=1)
-    covered = [any(e[0] < c < e[1] for e in ends) for c in middles]
+    halves = [[max(a, 0.0) ** 2, b**2] for a, b in law.pieces if b > 0]
+    halves += [[min(b, 0.0) ** 2, a**2] for a, b in law.pieces if a < 0]
+    pieces = _cut(np.array(halves, np.float64).reshape(-1, 2), EMPTY)
 
     def pdf(x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
         root = np.sqrt(x)
         return (law.density(root) + law.density(-root)) / (2 * root)
 
-    return SpectralLaw(places, masses, cuts[np.array(covered, bool)], pdf)
+    return SpectralLaw(*_gathered(law.points**2, law.masses), pieces, pdf)
 
 
 # Half of [0, 1] by panels in r, y = r², that shrink towards 0: the ends of the integrand are
@@ -339,18 +343,15 @@ def _convolved(
 
 def classical_convolution(first: SpectralLaw, second: SpectralLaw) -> SpectralLaw:
     """Return the law of s + t with s ~ first and t ~ second independent."""
-    places, where = np.unique(np.add.outer(first.points, second.points), return_inverse=True)
-    masses = np.bincount(
-        where.ravel(), np.outer(first.masses, second.masses).ravel(), minlength=len(places)
-    )
-    ends = [first.pieces[:, None, :] + second.points[None, :, None]]
-    ends += [second.pieces[:, None, :] + first.points[None, :, None]]
     sums = np.add.outer(first.pieces, second.pieces)  # [i, 2, j, 2]: the density turns at each
-    hulls = [np.stack([sums[:, 0, :, 0], sums[:, 1, :, 1]], axis=-1)]
-    covering = np.concatenate([e.reshape(-1, 2) for e in ends + hulls])
-    flat = np.unique(np.concatenate([covering.ravel(), sums.ravel()]))
-    cuts = np.stack([flat[:-1], flat[1:]], axis=1) if len(flat) else NO_PIECES
-    middle = cuts.mean(axis=1)[:, None]
-    covered = np.any((covering[:, 0] < middle) & (middle < covering[:, 1]), axis=1)
-    pdf = partial(_convolved, first, second)
-    return SpectralLaw(places, masses, cuts[covered], pdf)
+    covering = [
+        (first.pieces[:, None, :] + second.points[None, :, None]).reshape(-1, 2),
+        (second.pieces[:, None, :] + first.points[None, :, None]).reshape(-1, 2),
+        np.stack([sums[:, 0, :, 0], sums[:, 1, :, 1]], axis=-1).reshape(-1, 2),
+    ]
+    atoms = _gathered(
+        np.add.outer(first.points, second.points).ravel(),
+        np.outer(first.masses, second.masses).ravel(),
+    )
+    pieces = _cut(np.concatenate(covering), sums.ravel())
+    return SpectralLaw(*atoms, pieces, partial(_convolved, first, second))

@@ -25,7 +25,7 @@ TO_COEFFICIENTS = (np.polynomial.legendre.legvander(NODES, ORDER - 1) * WEIGHTS[
 # inside, the forward recurrence of Q_n loses at most 3^15 ulp on coefficients that have decayed.
 ELLIPSE = 3.0
 MAX_SPLITS = 48
-NOISE = 1e-9
+NOISE = 1e-10
 CHUNK = 2_000_000
 
 
