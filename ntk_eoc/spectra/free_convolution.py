@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.spectra.laws import EMPTY, MarchenkoPastur, SpectralLaw
@@ -26,7 +26,7 @@ from ntk_eoc.spectra.panels import CHUNK, cauchy
 Integrals = Callable[
     [Complex[np.ndarray, "k"]], tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]
 ]
-EDGE_STEPS, HEIGHT_STEPS, NEWTON_STEPS, HALVINGS = 80, 80, 16, 60
+EDGE_STEPS, HEIGHT_STEPS, NEWTON_STEPS, HALVINGS = 80, 80, 16, 14
 TABULATED = 64
 CHEBYSHEV = np.cos(np.pi * (np.arange(16, 0, -1) - 0.5) / 16)
 
@@ -108,7 +108,7 @@ def height(curve: Curve, u: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
         slope = (second.real - phi) / (2 * y[active] ** 2)
         square = y[active] ** 2 + (phi - phi**2 / curve.gamma) / np.minimum(slope, -1e-300)
         new = np.clip(np.sqrt(np.maximum(square, 0)), y[active] / 16, y[active] * 16)
-        moved = np.abs(new - y[active]) > 1e-13 * new
+        moved = np.abs(new - y[active]) > 1e-13 * new + 1e-15 * width
         y[active] = new
         active = active[moved]
         if not len(active):
@@ -116,32 +116,11 @@ def height(curve: Curve, u: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
     return y
 
 
-def _invert_slowly(curve: Curve, x: Float[np.ndarray, "k"]) -> Complex[np.ndarray, "k"]:
-    """Return ζ on the curve with z(ζ) = x by halving u: x grows with u."""
-    u, places, _ = curve.table
-    at = np.clip(np.searchsorted(places, x, side="right") - 1, 0, len(u) - 2)
-    lo, hi = u[at], u[at + 1]
-    for _ in range(HALVINGS):
-        middle = (lo + hi) / 2
-        below = image(curve, middle + 1j * height(curve, middle))[0].real < x
-        lo, hi = np.where(below, middle, lo), np.where(below, hi, middle)
-    return middle + 1j * height(curve, middle)
-
-
-def invert(curve: Curve, x: Float[np.ndarray, "k"]) -> Complex[np.ndarray, "k"]:
-    """Return the ζ with Im ζ > 0 and z(ζ) = x, for x inside the support; NaN where not found.
-
-    Newton's method from the table, kept above the axis; where it fails, the curve is halved.
-    """
-    u, places, y = curve.table
-    at = np.clip(np.searchsorted(places, x, side="right") - 1, 0, len(u) - 2)
-    share = (x - places[at]) / np.maximum(places[at + 1] - places[at], 1e-300)
-    start = u[at] + share * (u[at + 1] - u[at])
-    # Over a single far-away atom the curve is a circle; the last term is exact for it.
-    square = (1 - share) * y[at] ** 2 + share * y[at + 1] ** 2
-    square = square + np.maximum((start - u[at]) * (u[at + 1] - start), 0)
-    zeta = start + 1j * np.sqrt(np.maximum(square, 1e-300))
-    found = np.zeros(x.shape, bool)
+def _newton(
+    curve: Curve, x: Float[np.ndarray, "k"], zeta: Complex[np.ndarray, "k"]
+) -> tuple[Complex[np.ndarray, "k"], Bool[np.ndarray, "k"]]:
+    """Newton's method for z(ζ) = x, kept above the axis, and where it converged."""
+    zeta, found = zeta.copy(), np.zeros(x.shape, bool)
     active = np.arange(len(x))
     for _ in range(NEWTON_STEPS):
         z, slope = image(curve, zeta[active])
@@ -156,12 +135,40 @@ def invert(curve: Curve, x: Float[np.ndarray, "k"]) -> Complex[np.ndarray, "k"]:
         active = active[still | ~small]
         if not len(active):
             break
-    lost = ~(found & np.isfinite(zeta))
-    if lost.any():
-        zeta[lost] = _invert_slowly(curve, x[lost])
-        z, _ = image(curve, zeta[lost])
-        off = np.abs(z - x[lost]) > 1e-8 * (np.abs(x[lost]) + curve.gamma * np.abs(zeta[lost]))
-        zeta[np.nonzero(lost)[0][off]] = np.nan
+    return zeta, found & np.isfinite(zeta)
+
+
+def invert(curve: Curve, x: Float[np.ndarray, "k"]) -> Complex[np.ndarray, "k"]:
+    """Return the ζ with Im ζ > 0 and z(ζ) = x, for x inside the support; NaN where not found.
+
+    Newton's method from the table; where it fails, the stretch of the curve that holds x is
+    halved (x grows with u) until it succeeds.
+    """
+    u, places, y = curve.table
+    at = np.clip(np.searchsorted(places, x, side="right") - 1, 0, len(u) - 2)
+    share = (x - places[at]) / np.maximum(places[at + 1] - places[at], 1e-300)
+    start = u[at] + share * (u[at + 1] - u[at])
+    # Over a single far-away atom the curve is a circle; the last term is exact for it.
+    square = (1 - share) * y[at] ** 2 + share * y[at + 1] ** 2
+    square = square + np.maximum((start - u[at]) * (u[at + 1] - start), 0)
+    zeta, found = _newton(curve, x, start + 1j * np.sqrt(np.maximum(square, 1e-300)))
+    lost, lo, hi = np.nonzero(~found)[0], u[at], u[at + 1]
+    for _ in range(HALVINGS):
+        if not len(lost):
+            break
+        for _ in range(4):
+            middle = (lo[lost] + hi[lost]) / 2
+            guess = middle + 1j * height(curve, middle)
+            reached = image(curve, guess)[0].real
+            below = reached < x[lost]
+            lo[lost] = np.where(below, middle, lo[lost])
+            hi[lost] = np.where(below, hi[lost], middle)
+        zeta[lost], found[lost] = _newton(curve, x[lost], guess)
+        # Where the curve all but lies on the axis, Newton's steps cross it: the curve must do.
+        flat = lost[~found[lost] & (np.abs(reached - x[lost]) < 1e-10 * x[lost])]
+        zeta[flat], found[flat] = guess[np.isin(lost, flat)], True
+        lost = lost[~found[lost]]
+    zeta[lost] = np.nan
     return zeta
 
 

@@ -104,10 +104,10 @@ def singular_law(gamma2: float, squares: SpectralLaw) -> SpectralLaw:
 def covariance_law(coefs: Coefficients, gamma2: float, squares: SpectralLaw) -> SpectralLaw | None:
     """Return μ where it has a closed form; None for general D with c_1 ν² ≠ 0.
 
-    For c_1 = 0 it is the law of ν²D². For ν² = 0 or D² = δ_t the eigenvalues of T are, with
-    s_1 … s_d those of W̃W̃ᵀ/d, ν²t + c_1²(s_a + s_b) once for every pair a <= b, and ν²t for the rest:
-    weight 1/(2γ₂) on a classical self-convolution. (A zero s_a, for p < d, belongs to no pair but
-    those it leaves at ν²t + c_1² s_b.)
+    For c_1 = 0 it is the law of ν²D². For ν² = 0 or D² = δ_t let s_1 … s_d be the eigenvalues of
+    W̃W̃ᵀ/d: T has ν²t + c_1²(s_a + s_b) once for every pair a <= b, and ν²t for the rest, in the
+    limit weight 1/(2γ₂) on a classical self-convolution. (For p < d some s_a are 0 and leave
+    ν²t + c_1² s_b.)
     """
     c1_squared = coefs.c1**2
     if c1_squared < 1e-12 * (coefs.nu2 + c1_squared):

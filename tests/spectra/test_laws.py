@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from numpy.polynomial import Polynomial
 
-from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
+from ntk_eoc.spectra.free_convolution import (
+    free_multiplicative_convolution,
+    gram_law,
+    invert,
+)
 from ntk_eoc.spectra.laws import (
     SpectralLaw,
     classical_convolution,
@@ -128,8 +132,6 @@ def test_exact_the_density_solves_its_equation_at_extreme_ratios(gamma):
     x = np.concatenate([np.linspace(a, b, 12)[1:-1] for a, b in law.support])
     v_imag = np.pi * law.density(x)
     curve = law.pdf.args[0]
-    from ntk_eoc.spectra.free_convolution import invert
-
     v = -1 / (gamma * invert(curve, x))
     np.testing.assert_allclose(v.imag, v_imag, rtol=1e-12)
     z = -1 / v + np.mean(DECADES[:, None] / (1 + gamma * DECADES[:, None] * v), axis=0)
@@ -137,17 +139,16 @@ def test_exact_the_density_solves_its_equation_at_extreme_ratios(gamma):
     assert np.all(v.imag > 0)
 
 
-def test_exact_edges_are_where_the_density_vanishes():
-    for name, gamma in itertools.product(MEASURES, (0.3, 3.0)):
+@pytest.mark.parametrize("name", [name for name in MEASURES if name != "four decades"])
+def test_exact_edges_are_where_the_density_vanishes(name):
+    for gamma in (0.3, 3.0):
         law = gram_law(MEASURES[name](), gamma)
         for a, b in law.support:
             near = (b - a) * 1e-9
             assert np.all(law.density([a - near, b + near]) == 0)
             inside = law.density([a + near, b - near, (a + b) / 2])
-            assert np.all(inside >= 0)
-            assert inside[2] > 0
-            if "a sum" not in name:  # its upper edge has no square root: the density starts flat
-                assert np.all(inside[:2] > 0)
+            assert np.all(inside[: 1 if name == "a sum" else 2] > 0)  # a sum's upper end is flat
+            assert 0 <= inside[1] < inside[2]
 
 
 def test_exact_stieltjes_transform_solves_its_equation():
