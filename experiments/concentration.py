@@ -16,8 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from ntk_eoc.sweeps.batches import map_batched
-from ntk_eoc.sweeps.store import Records
 from pydantic import Field, field_validator, model_validator
 
 import ntk_eoc as ne
@@ -28,6 +26,8 @@ from ntk_eoc.network import SCHEDULES, draw_params
 from ntk_eoc.report import style
 from ntk_eoc.spectra.concentration import bound_shape, deviation
 from ntk_eoc.sweeps import config
+from ntk_eoc.sweeps.batches import map_batched
+from ntk_eoc.sweeps.store import Records
 
 
 class Cell(config.Cell):
