@@ -7,7 +7,8 @@ Expectation: [C] bounds it by C (Δ_φ⁻² + √m_l l) κ_φ² m^{−1/2}, so t
 ‖K(θ) − K∞‖ √m/l levels off in depth for widths k² m but grows where they are constant.
 """
 
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +28,7 @@ from ntk_eoc.report import style
 from ntk_eoc.spectra.concentration import bound_shape, deviation
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.batches import map_batched
-from ntk_eoc.sweeps.store import Records
+from ntk_eoc.sweeps.records import Records
 
 
 class Cell(config.Cell):
@@ -69,33 +70,40 @@ def cost(cell: Cell) -> float:
 
 
 @lru_cache(maxsize=8)
-def _limit(name: str, data_name: str, n: int, seed: int, depth: int, k: int) -> np.ndarray:
+def _limit(point: Cell) -> np.ndarray:
     """M∞ in float64, whatever the cell's dtype."""
-    x = jnp.asarray(data.load(data_name, n, seed).x)
-    kernel = ne.ntk_infinite(ne.edge_of_chaos(ne.activation(name)), x, x, depth)
-    return np.asarray(ne.ntk_matrix(ne.with_outputs(kernel, k)), dtype=np.float64)
+    x = jnp.asarray(data.load(point.data, point.n, point.data_seed).x)
+    kernel = ne.ntk_infinite(ne.edge_of_chaos(ne.activation(point.activation)), x, x, point.depth)
+    return np.asarray(ne.ntk_matrix(ne.with_outputs(kernel, point.outputs)), dtype=np.float64)
 
 
-def _matrix(key: jax.Array, x: jax.Array, init: ne.Init, widths: tuple[int, ...]) -> jax.Array:
-    params = draw_params(key, init, x.shape[1], widths, x.dtype)
-    return ne.ntk_matrix(ne.ntk_layerwise(init, params, x, x))
+@lru_cache(maxsize=8)
+def _matrix(point: Cell) -> Callable[[jax.Array], jax.Array]:
+    """M(θ) of one key; the same function, compiled once, for every block of the point's seeds."""
+    init = ne.edge_of_chaos(ne.activation(point.activation))
+    x = jnp.asarray(data.load(point.data, point.n, point.data_seed).x, point.dtype)
+    widths = ne.widths(point.schedule, point.m, point.depth, point.outputs)
+
+    def matrix(key: jax.Array) -> jax.Array:
+        params = draw_params(key, init, x.shape[1], widths, x.dtype)
+        return ne.ntk_matrix(ne.ntk_layerwise(init, params, x, x))
+
+    return matrix
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Draw the cell's networks and return the deviation of each from K∞, [s] each."""
-    init = ne.edge_of_chaos(ne.activation(cell.activation))
-    x = jnp.asarray(data.load(cell.data, cell.n, cell.data_seed).x, cell.dtype)
-    widths = ne.widths(cell.schedule, cell.m, cell.depth, cell.outputs)
-    matrices = map_batched(
-        partial(_matrix, x=x, init=init, widths=widths), cell.seed_keys(), cell.batch
-    )
-    limit = _limit(cell.activation, cell.data, cell.n, cell.data_seed, cell.depth, cell.outputs)
+    point = cell.model_copy(update={"first_seed": 0, "seeds": 0})
+    matrices = map_batched(_matrix(point), cell.seed_keys(), cell.batch)
+    limit = _limit(point)
     spectrum = np.linalg.eigvalsh(limit)
+    act = ne.activation(cell.activation)
+    assert isinstance(act, ne.AbsLinear)
     return {
-        **deviation(np.asarray(matrices), limit, cell.n)._asdict(),
+        **deviation(matrices, limit, cell.n)._asdict(),
         "limit_lambda_min": spectrum[0],
         "limit_lambda_max": spectrum[-1],
-        "bound_shape": bound_shape(init.activation, cell.m, cell.depth, cell.outputs),
+        "bound_shape": bound_shape(act, cell.m, cell.depth, cell.outputs),
     }
 
 
@@ -134,11 +142,13 @@ def _against_width(ax: Axes, records: Records) -> None:
             start = min(shape)
             bound = [highest * float(shape[m] / shape[start]) for m in shape]
             ax.plot(list(shape), bound, color=looks[name]["color"], linewidth=0.7, alpha=0.6)
-    ms = np.array(records.values("m"), dtype=float)
+    all_ms = np.array(records.values("m"), dtype=float)
     ax.set(xscale="log", yscale="log", xlabel="width $m$ (hidden widths $m_k = k^2 m$)")
     ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$, operator norm")
     low = ax.get_ylim()[0]
-    ax.plot(ms, low * 1.3 * np.sqrt(ms[-1] / ms), **style.GUIDE, label="guide $m^{-1/2}$")
+    ax.plot(
+        all_ms, low * 1.3 * np.sqrt(all_ms[-1] / all_ms), **style.GUIDE, label="guide $m^{-1/2}$"
+    )
     ax.plot([], [], color="0.4", linewidth=0.7, label="bound, scaled once at the smallest $m$")
     ax.set_title(f"depth $l={depth}$", fontsize=8)
     ax.legend()

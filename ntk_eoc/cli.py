@@ -1,6 +1,7 @@
 """The command line. Bodies import what they need, so that `--help` is quick."""
 
 import logging
+import os
 import signal
 import sys
 from collections import Counter
@@ -36,6 +37,9 @@ def run(
     retry: bool = False,
     mix: bool = False,
     device: Literal["cpu", "gpu"] | None = None,
+    memory: float | None = None,
+    cluster: Literal["local", "slurm"] | None = None,
+    scheduler: str | None = None,
     figures: bool = False,
 ) -> None:
     """Compute what is missing of a config's sweep; run it again to go on.
@@ -58,13 +62,35 @@ def run(
         Let results by other versions or platforms in the folder count.
     device
         Where to compute [default: what JAX prefers].
+    memory
+        GiB that the batches under way may need together [default: 80 % of the machine's].
+    cluster
+        Start that many workers with Dask, here or as Slurm jobs.
+    scheduler
+        Use the workers of the Dask scheduler at this address.
     figures
         Draw the figures at the end.
     """
+    from ntk_eoc.sweeps.worker import compilation_cache
+
+    # Before JAX is imported, here and in the workers, which inherit it.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
     from ntk_eoc.sweeps.runner import Options
     from ntk_eoc.sweeps.runner import run as run_sweep
 
-    options = Options(config, out, set_, workers, shard, retry, mix, device)
+    options = Options(
+        config=config,
+        out=out,
+        overrides=set_,
+        workers=workers,
+        shard=shard,
+        retry=retry,
+        mix=mix,
+        device=device,
+        memory=None if memory is None else memory * 2**30,
+        cluster=cluster,
+        scheduler=scheduler,
+    )
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = run_sweep(options)

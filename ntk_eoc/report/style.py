@@ -16,7 +16,7 @@ from tueplots import fontsizes
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
-GUIDE = {"color": "0.45", "linewidth": 0.8, "zorder": 1}
+GUIDE: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "zorder": 1}
 
 TEXT_WIDTH = 6.75  # inches, a two-column page
 PANEL_HEIGHT = 2.35

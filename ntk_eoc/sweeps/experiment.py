@@ -1,10 +1,10 @@
-"""An experiment: one Python file with `Cell`, `measure`, `draw` and, if it likes, `cost`."""
+"""An experiment: one Python file with `Cell`, `measure` and `draw`; more where it likes."""
 
 import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,10 @@ class Experiment:
         cell: Its cell model.
         measure: Cell → dict of arrays, pure.
         draw: Records → a figure or a dict of figures.
-        cost: Cell → relative duration; longest cells run first.
+        cost: Cell → relative duration; longest cells run first. 1 if left out.
+        memory: Cell → bytes that one of its batches needs. 0, unknown, if left out.
+        axes: Array name → names of its axes after the seeds', for `collect`.
+        units: Array name → unit, for `collect`.
     """
 
     name: str
@@ -34,7 +37,9 @@ class Experiment:
     measure: Callable[[Any], dict[str, Any]]
     draw: Callable[[Any], Any]
     cost: Callable[[Any], float]
-    module: ModuleType
+    memory: Callable[[Any], float]
+    axes: Mapping[str, Sequence[str]]
+    units: Mapping[str, str]
 
 
 def resolve(reference: str, config: Path) -> str:
@@ -85,7 +90,9 @@ def load(reference: str) -> Experiment:
         measure=module.measure,
         draw=module.draw,
         cost=getattr(module, "cost", lambda cell: 1.0),
-        module=module,
+        memory=getattr(module, "memory", lambda cell: 0.0),
+        axes=getattr(module, "AXES", {}),
+        units=getattr(module, "UNITS", {}),
     )
 
 

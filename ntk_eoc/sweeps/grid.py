@@ -11,11 +11,19 @@ from ntk_eoc.sweeps.experiment import Experiment
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell with its id, the hash of all it holds, and its relative cost."""
+    """A cell to compute.
+
+    Attributes:
+        id: Hash of all the cell holds.
+        cell: The cell.
+        cost: Its relative duration.
+        memory: Bytes that one of its batches needs, 0 if the experiment does not say.
+    """
 
     id: str
     cell: Cell
     cost: float
+    memory: float = 0.0
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -48,7 +56,11 @@ def plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
                 f" got other ones for {named!r}."
             )
         for id_, cell in zip(ids, cells, strict=True):
-            planned.setdefault(id_, Planned(id_, cell, _cost(experiment, cell)))
+            cost, memory = (
+                _positive(experiment, "cost", cell),
+                _positive(experiment, "memory", cell),
+            )
+            planned.setdefault(id_, Planned(id_, cell, cost, memory))
     return list(planned.values())
 
 
@@ -89,13 +101,13 @@ def _split(config: Config, point: _Point) -> Iterator[dict[str, Any]]:
         yield common | {"first_seed": first, "seeds": seeds}
 
 
-def _cost(experiment: Experiment, cell: Cell) -> float:
-    cost = float(experiment.cost(cell))
-    if not 0 <= cost < float("inf"):
+def _positive(experiment: Experiment, name: str, cell: Cell) -> float:
+    value = getattr(experiment, name)(cell)
+    if not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise UserError(
-            f"`cost` of '{experiment.source}' must be a finite number >= 0, got {cost!r}."
+            f"`{name}` of '{experiment.source}' must be a finite number >= 0, got {value!r}."
         )
-    return cost
+    return float(value)
 
 
 def shard(planned: list[Planned], text: str | None) -> list[Planned]:

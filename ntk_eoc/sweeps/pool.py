@@ -1,8 +1,10 @@
 """Where cells are computed: in this process, or in spawned ones that are replaced when they die."""
 
 import multiprocessing
+import os
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ntk_eoc.sweeps import worker
@@ -17,8 +19,10 @@ class WorkerDiedError(Exception):
 class Pool(Protocol):
     """What the runner asks of a place to compute."""
 
-    slots: int
-    """How many cells may be under way at once."""
+    @property
+    def slots(self) -> int:
+        """How many cells may be under way at once."""
+        ...
 
     def engine(self) -> dict[str, Any]:
         """Wait until the processes are up and return their `worker.engine()`."""
@@ -75,17 +79,29 @@ class Processes:
     def __init__(self, setup: Setup, slots: int) -> None:
         self.slots = slots
         self._setup = setup
+        self._gpu_of: dict[ProcessPoolExecutor, str | None] = {}
+        self._gpus = gpus() if setup.device == "gpu" else []
+        self._started = 0
         self._free = [self._executor() for _ in range(slots)]
         self._busy: dict[Future[Outcome], ProcessPoolExecutor] = {}
         self._engine: dict[str, Any] | None = None
 
-    def _executor(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
+    def _executor(self, gpu: str | None = None) -> ProcessPoolExecutor:
+        if self._gpus and gpu is None:  # one GPU a worker, in turn
+            gpu = self._gpus[self._started % len(self._gpus)]
+            self._started += 1
+        executor = ProcessPoolExecutor(
             1,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=worker.start,
-            initargs=(self._setup,),
+            initargs=(self._setup, gpu),
         )
+        self._gpu_of[executor] = gpu
+        return executor
+
+    def _replace(self, executor: ProcessPoolExecutor) -> ProcessPoolExecutor:
+        executor.shutdown()
+        return self._executor(self._gpu_of.pop(executor))
 
     def engine(self) -> dict[str, Any]:
         """Start every process, once, and return the first one's engine."""
@@ -103,8 +119,7 @@ class Processes:
         try:
             future = executor.submit(worker.compute, id_, fields)
         except BrokenProcessPool:  # it died idle
-            executor.shutdown()
-            executor = self._executor()
+            executor = self._replace(executor)
             future = executor.submit(worker.compute, id_, fields)
         self._busy[future] = executor
         return future
@@ -115,8 +130,7 @@ class Processes:
         try:
             outcome = future.result()
         except BrokenProcessPool:
-            executor.shutdown()
-            executor = self._executor()
+            executor = self._replace(executor)
             raise WorkerDiedError from None
         finally:
             self._free.append(executor)
@@ -130,3 +144,11 @@ class Processes:
                 for process in list((executor._processes or {}).values()):
                     process.terminate()
             executor.shutdown(wait=not now, cancel_futures=True)
+
+
+def gpus() -> list[str]:
+    """Return the GPUs that this process may see, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    return [str(index) for index in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ntk_eoc.sweeps import cluster, grid, store
 from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import folder as folders
-from ntk_eoc.sweeps import grid, store
 from ntk_eoc.sweeps.config import UserError
 from ntk_eoc.sweeps.experiment import Experiment
 from ntk_eoc.sweeps.grid import Planned
@@ -50,6 +50,9 @@ class Options:
         retry: Compute cells again that failed or ran out of memory.
         mix: Let records by other versions or platforms count as done.
         device: "cpu", "gpu" or None for what JAX prefers.
+        memory: Bytes that the batches under way may need together, by the experiment's `memory`.
+        cluster: "local" or "slurm": `workers` Dask workers in place of processes.
+        scheduler: Address of a running Dask scheduler.
     """
 
     config: Path
@@ -60,6 +63,9 @@ class Options:
     retry: bool = False
     mix: bool = False
     device: str | None = None
+    memory: float | None = None
+    cluster: str | None = None
+    scheduler: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -74,6 +80,9 @@ class Options:
         words += ["--workers", str(self.workers)] if self.workers > 1 else []
         words += ["--shard", self.shard] if self.shard else []
         words += ["--device", self.device] if self.device else []
+        words += ["--memory", f"{self.memory / 2**30:g}"] if self.memory else []
+        words += ["--cluster", self.cluster] if self.cluster else []
+        words += ["--scheduler", self.scheduler] if self.scheduler else []
         words += ["--mix"] * self.mix
         return shlex.join(words)
 
@@ -99,8 +108,7 @@ def run(options: Options) -> Summary:
         StoppedError: If the disk is full or workers cannot start; what is done is kept.
         KeyboardInterrupt: On Ctrl-C or SIGTERM; what is done is kept.
     """
-    if options.workers < 1:
-        raise UserError(f"`--workers` must be >= 1, got {options.workers!r}.")
+    _check(options)
     config = configs.load(options.config, options.overrides)
     reference = experiments.resolve(config.experiment, options.config)
     experiment = experiments.load(reference)
@@ -118,7 +126,7 @@ def run(options: Options) -> Summary:
         provenance=provenance,
         retry=RETRIED if options.retry else (),
     )
-    with _pool(setup, options.workers) as pool:
+    with _pool(setup, options) as pool:
         engines = folders.accept_engine(folder, before, pool.engine(), options.mix)
         run_ = folders.Run(
             name=experiment.name,
@@ -152,7 +160,7 @@ def _sweep(
     give_up = partial(_give_up, records, pool, run_)
     try:
         with Progress(len(mine), len(done), sum((one.cost for one in todo), 0.0)) as progress:
-            for one, outcome in _compute(pool, todo, give_up):
+            for one, outcome in _compute(pool, todo, give_up, options.memory or host_memory()):
                 summary.counts[outcome.status] += 1
                 if outcome.message:
                     log.warning("cell %s %s: %s", one.id, outcome.status, outcome.message)
@@ -191,15 +199,23 @@ def _done(
 
 
 def _compute(
-    pool: Pool, todo: list[Planned], give_up: Callable[[Planned], Outcome]
+    pool: Pool, todo: list[Planned], give_up: Callable[[Planned], Outcome], memory: float
 ) -> Iterator[tuple[Planned, Outcome]]:
-    """Compute the cells in this order and yield each one's outcome as it comes."""
+    """Compute the cells in about this order and yield each one's outcome as it comes.
+
+    A cell waits while the batches under way leave too little of `memory` for its own; alone it
+    always runs.
+    """
     waiting = deque(todo)
     running: dict[Future[Outcome], Planned] = {}
     deaths: Counter[str] = Counter()
     while waiting or running:
         while waiting and len(running) < pool.slots:
-            one = waiting.popleft()
+            free = memory - sum(one.memory for one in running.values())
+            one = next((one for one in waiting if one.memory <= free or not running), None)
+            if one is None:
+                break
+            waiting.remove(one)
             running[pool.submit(one.id, one.fields)] = one
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             one = running.pop(future)
@@ -230,8 +246,14 @@ def _give_up(records: Store, pool: Pool, run_: folders.Run, one: Planned) -> Out
 
 
 @contextmanager
-def _pool(setup: Setup, workers: int) -> Iterator[Pool]:
-    pool: Pool = InProcess(setup) if workers == 1 else Processes(setup, workers)
+def _pool(setup: Setup, options: Options) -> Iterator[Pool]:
+    pool: Pool
+    if options.cluster or options.scheduler:
+        pool = cluster.connect(setup, options.cluster, options.scheduler, options.workers)
+    elif options.workers == 1:
+        pool = InProcess(setup)
+    else:
+        pool = Processes(setup, options.workers)
     finished = False
     try:
         yield pool
@@ -259,6 +281,23 @@ def log_file(folder: Path) -> Iterator[None]:
         log.setLevel(level)
         log.removeHandler(handler)
         handler.close()
+
+
+def host_memory() -> float:
+    """Return four fifths of this machine's memory, in bytes."""
+    return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _check(options: Options) -> None:
+    if options.workers < 1:
+        raise UserError(f"`--workers` must be >= 1, got {options.workers!r}.")
+    if options.memory is not None and not options.memory > 0:
+        raise UserError(f"`--memory` must be > 0 GiB, got {options.memory / 2**30:g}.")
+    if options.cluster and options.scheduler:
+        raise UserError(
+            f"`--scheduler` must stand without `--cluster`, got {options.scheduler!r}"
+            f" and {options.cluster!r}."
+        )
 
 
 def _provenance(experiment: Experiment) -> dict[str, Any]:

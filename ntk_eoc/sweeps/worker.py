@@ -1,5 +1,6 @@
 """A worker: set JAX up, compute one cell, write its record. The same in every process."""
 
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -62,6 +63,18 @@ def set_up_jax(device: str | None) -> None:
         jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[device])
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", PRECISION)
+
+
+def compilation_cache() -> Path:
+    """Return where compiled code is kept: apart for each kind of processor it was compiled for."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    kind = hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+    return Path(home) / "ntk_eoc" / f"xla-{kind}"
 
 
 def engine() -> dict[str, Any]:
@@ -185,15 +198,17 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
-_worker: Worker | None = None  # one a process, made by the pool's initializer
+_worker: Worker | None = None  # one a process
 
 
-def start(setup: Setup) -> None:
+def start(setup: Setup, gpu: str | None) -> None:
     """Make this process a worker: it leaves Ctrl-C to its parent and ends when that ends."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     _worker = Worker(setup)
 
 
@@ -201,6 +216,24 @@ def compute(id_: str, fields: dict[str, Any]) -> Outcome:
     """`Worker.compute` of this process."""
     assert _worker is not None
     return _worker.compute(id_, fields)
+
+
+def compute_anywhere(setup: Setup, id_: str, fields: dict[str, Any]) -> Outcome:
+    """`Worker.compute` in a process of somebody else's, made a worker by the first cell."""
+    return _worker_for(setup).compute(id_, fields)
+
+
+def engine_anywhere(setup: Setup) -> dict[str, Any]:
+    """`engine` of such a process."""
+    _worker_for(setup)
+    return engine()
+
+
+def _worker_for(setup: Setup) -> Worker:
+    global _worker
+    if _worker is None or _worker.setup != setup:
+        _worker = Worker(setup)
+    return _worker
 
 
 def _end_with_parent() -> None:

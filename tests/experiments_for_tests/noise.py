@@ -30,6 +30,7 @@ class Cell(config.Cell):
     behaviour: Literal["good", "nan", "memory", "raise", "die", "die_once"] = "good"
     sleep: float = 0.0
     traces: str = ""
+    gigabytes: float = 0.0
 
 
 def measure(cell: Cell):
@@ -79,6 +80,10 @@ def _first_time(cell: Cell) -> bool:
         return False
     mark.touch()
     return True
+
+
+def memory(cell: Cell) -> float:
+    return cell.gigabytes * 2.0**30
 
 
 def cost(cell: Cell) -> float:
