@@ -1,5 +1,7 @@
 """The neurons of a layer in chunks and blocks: what is drawn, and how much of it at a time."""
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +23,8 @@ BLOCK = {"cpu": 2**18}
 class Layer(NamedTuple):
     """How the m neurons of a hidden layer are drawn: chunks of neurons, several to a block.
 
-    The chunks define the draw and depend on shapes alone; the blocks follow the memory.
+    The chunks define the draw and depend on shapes alone; the blocks follow the memory. The layers
+    of a single chunk are drawn together, all of them at once, and kept.
     """
 
     m: int
@@ -30,6 +33,11 @@ class Layer(NamedTuple):
     block: int  # chunks at a time
     blocks: int
     stored: bool  # whether the backward pass finds the draws in memory or draws them again
+
+    @property
+    def small(self) -> bool:
+        """Whether the layer is a single chunk."""
+        return self.chunk == self.m
 
 
 class Plan(NamedTuple):
@@ -76,6 +84,8 @@ def _lay_out(
     rows = [n + q] * (len(hidden) - 1) + [n + k] * bool(hidden)
     # The matrices that live through the run; then those of one elimination and of the sums.
     matrices = 8 * (len(hidden) * (4 * n * n + n * q) + 8 * q * q)
+    # The layers of a single chunk are kept.
+    matrices += sum(itemsize * m * r for m, r in zip(hidden, rows, strict=True) if m * r <= CHUNK)
     # Random bits, draws, a copy of them and the arrays made of them, two of these in float64.
     needs = [itemsize * (3 * r + 3 * n + 2 * q) + 8 * (n + q) for r in rows]
     chunks = [-(-m * r // CHUNK) for m, r in zip(hidden, rows, strict=True)]
@@ -92,40 +102,57 @@ def _lay_out(
         block = max(1, min(free // (c * b), longest // (c * r), count))
         blocks = -(-count // block)
         block = -(-count // blocks)
-        bytes_stored = itemsize * r * c * block * blocks
+        bytes_stored = itemsize * r * c * block * blocks if count > 1 else 0
         stored = h < len(hidden) - 1 and bytes_stored <= store
         store -= bytes_stored if stored else 0
         layers.append(Layer(m, r, c, block, blocks, stored))
     return tuple(layers)
 
 
+def draw_together(
+    key: Array, shapes: Sequence[tuple[int, ...]], dtype: Any
+) -> list[Float[Array, "..."]]:
+    """Draw Gaussian arrays from one key in one go, which compiles once for all of them."""
+    sizes = [math.prod(shape) for shape in shapes]
+    flat = jax.random.normal(key, (sum(sizes),), dtype)
+    ends = list(itertools.accumulate(sizes))
+    return [
+        flat[end - size : end].reshape(shape)
+        for end, size, shape in zip(ends, sizes, shapes, strict=True)
+    ]
+
+
 def over_blocks(
     key: Array,
     plan: Plan,
     layer: Layer,
-    visit: Callable[[Array, Array], Any],
+    visit: Callable[[Array, Array | None], Any],
     keep: bool = False,
     draws: Float[Array, "blocks rows b"] | None = None,
 ) -> tuple[Any, Float[Array, "blocks rows b"] | None]:
-    """Sum visit(draws [rows, b], real [b]) over a layer's blocks; keep their draws if asked."""
+    """Sum visit(draws [rows, b], real [b]) over a layer's blocks; keep their draws if asked.
 
-    def at(index: Array, kept: Array | None) -> tuple[Any, Array]:
-        first = index * layer.block
+    `real` tells the neurons of the layer from those that only fill the last block; it is None
+    where no block has any of these.
+    """
+    padded = layer.chunk * layer.block * layer.blocks > layer.m
+
+    def at(index: Array | int, kept: Array | None) -> tuple[Any, Array]:
+        first = jnp.asarray(index, jnp.int64) * layer.block
         block = _draw(key, plan, layer, first) if kept is None else kept
         neurons = first * layer.chunk + jnp.arange(block.shape[1])
-        return visit(block, neurons < layer.m), block
+        return visit(block, neurons < layer.m if padded else None), block
 
     def step(total: Any, item: tuple[Array, Array | None]) -> tuple[Any, Array | None]:
         value, block = at(*item)
         return jax.tree.map(jnp.add, total, value), block if keep else None
 
-    indices = jnp.arange(layer.blocks, dtype=jnp.int64)
     if layer.blocks == 1:
-        total, block = at(indices[0], None if draws is None else draws[0])
+        total, block = at(0, None if draws is None else draws[0])
         return total, block[None] if keep else None
-    shapes = jax.eval_shape(lambda: at(indices[0], None if draws is None else draws[0])[0])
+    shapes = jax.eval_shape(lambda: at(0, None if draws is None else draws[0])[0])
     start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    return jax.lax.scan(step, start, (indices, draws))
+    return jax.lax.scan(step, start, (jnp.arange(layer.blocks), draws))
 
 
 def _draw(key: Array, plan: Plan, layer: Layer, first: Array) -> Float[Array, "rows b"]:

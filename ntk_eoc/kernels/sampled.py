@@ -14,8 +14,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from ntk_eoc.eoc import Init
-from ntk_eoc.kernels.blocks import MEMORY, Layer, Plan, over_blocks, prepare
+from ntk_eoc.kernels.blocks import MEMORY, Layer, Plan, draw_together, over_blocks, prepare
 from ntk_eoc.kernels.grams import Root, gram_factor, gram_root, matmul, product, square
+
+
+class Small(NamedTuple):
+    """The Gaussians that all layers draw together; of η there is one for every column of δ."""
+
+    neurons: Float[Array, "1 rows m"] | None  # of a layer of a single chunk
+    bias: Float[Array, "q"] | None  # η of the bias coordinate, if there is one
+    fresh: Float[Array, "fresh n nk"]  # of Ξᵀδ^ind, n × nk, one for each copy but the first
 
 
 class Forward(NamedTuple):
@@ -25,7 +33,7 @@ class Forward(NamedTuple):
     covariance: Float[Array, "n n"]  # of z, which is also the kernel of the layer's inputs
     root: Root  # of the covariance
     cross: Float[Array, "n q"]  # Aᵀη, with the bias coordinate
-    bias: Float[Array, "q"] | None  # η of the bias coordinate, if there is one
+    small: Small
     draws: Float[Array, "blocks rows b"] | None  # where they are stored
 
 
@@ -95,13 +103,14 @@ def sample(
     if not plan.layers:
         return covariance[None, :, :, None, None] * identity[None, None, None], jnp.zeros(0)
 
-    keys = jax.random.split(key, len(plan.layers))
+    keys = jax.random.split(key, len(plan.layers) + 1)
+    together = _draw_small(keys[-1], plan, x.shape[0])
     forward: list[Forward] = []
-    for layer_key, layer in zip(keys[:-1], plan.layers[:-1], strict=True):
-        done, covariance = _forward(layer_key, plan, layer, covariance)
+    for h, layer in enumerate(plan.layers[:-1]):
+        done, covariance = _forward(keys[h], plan, layer, covariance, together[h])
         forward.append(done)
     root = gram_root(covariance)
-    last, sums = _top(keys[-1], plan, plan.layers[-1], root)
+    last, sums = _top(keys[-2], plan, plan.layers[-1], root, together[-1])
     kernels = last[None, :, :, None, None] * identity[None, None, None]
     kernels = kernels + _term(plan, covariance, sums)
     ratios = []
@@ -113,35 +122,58 @@ def sample(
     return kernels, jnp.array(ratios[::-1], dtype=jnp.float64)
 
 
+def _draw_small(key: Array, plan: Plan, n: int) -> list[Small]:
+    """Draw what is small of every hidden layer, all at once."""
+    shapes = []
+    for h, layer in enumerate(plan.layers):
+        q = layer.rows - n if h < len(plan.layers) - 1 else 0
+        neurons = (1, layer.rows, layer.m if layer.small else 0)
+        shapes += [
+            neurons,
+            (q if plan.init.sigma_b else 0,),
+            (plan.copies - 1, n, q // plan.copies),
+        ]
+    arrays = draw_together(key, shapes, plan.dtype)
+    return [
+        Small(
+            neurons=arrays[3 * h] if layer.small else None,
+            bias=arrays[3 * h + 1].astype(jnp.float64) if plan.init.sigma_b else None,
+            fresh=arrays[3 * h + 2].astype(jnp.float64),
+        )
+        for h, layer in enumerate(plan.layers)
+    ]
+
+
 def _forward(
-    key: Array, plan: Plan, layer: Layer, covariance: Float[Array, "n n"]
+    key: Array, plan: Plan, layer: Layer, covariance: Float[Array, "n n"], small: Small
 ) -> tuple[Forward, Float[Array, "n n"]]:
     """Draw a layer's neurons: what the backward pass needs of it, and the next covariance."""
     n, root = covariance.shape[0], gram_root(covariance)
 
-    def visit(draws: Array, real: Array) -> tuple[Array, Array]:
+    def visit(draws: Array, real: Array | None) -> tuple[Array, Array]:
         _, out = _neurons(plan, layer, root, draws[:n], real)
         return square(out), product(out, draws[n:]).astype(jnp.float64)
 
-    neurons_key, bias_key = jax.random.split(key)
-    (gram, cross), draws = over_blocks(neurons_key, plan, layer, visit, keep=layer.stored)
-    bias = None
-    if sigma_b := plan.init.sigma_b:
-        bias = jax.random.normal(bias_key, (layer.rows - n,), plan.dtype).astype(jnp.float64)
-        gram, cross = gram + sigma_b**2, cross + sigma_b * bias[None, :]
-    return Forward(neurons_key, covariance, root, cross, bias, draws), gram
+    draws = small.neurons
+    (gram, cross), kept = over_blocks(key, plan, layer, visit, keep=layer.stored, draws=draws)
+    if small.bias is not None:
+        sigma_b = plan.init.sigma_b
+        gram, cross = gram + sigma_b**2, cross + sigma_b * small.bias[None, :]
+    return Forward(key, covariance, root, cross, small, kept), gram
 
 
-def _top(key: Array, plan: Plan, layer: Layer, root: Root) -> tuple[Float[Array, "n n"], Sums]:
+def _top(
+    key: Array, plan: Plan, layer: Layer, root: Root, small: Small
+) -> tuple[Float[Array, "n n"], Sums]:
     """Draw the last hidden layer, whose δ = σ_w φ'(z) ⊙ W_lᵀ/√m needs no second visit."""
     n = root.factor.shape[0]
 
-    def visit(draws: Array, real: Array) -> tuple[Array, Array, Array]:
+    def visit(draws: Array, real: Array | None) -> tuple[Array, Array, Array]:
         slope, out = _neurons(plan, layer, root, draws[:n], real)
         delta = (slope[:, None, :] * draws[None, n:]).reshape(n * plan.k, -1)
         return square(out), square(delta), product(draws[:n], delta).astype(jnp.float64)
 
-    (gram, delta_gram, seen), _ = over_blocks(key, plan, layer, visit)
+    (gram, delta_gram, seen), _ = over_blocks(key, plan, layer, visit, draws=small.neurons)
     delta_gram = jnp.tile(delta_gram, (plan.copies, plan.copies))
     return gram + plan.init.sigma_b**2, Sums(delta_gram, seen, jnp.zeros((), jnp.float64))
 
@@ -157,19 +189,19 @@ def _backward(
     n = above.factor.shape[0]
     spread = gram_factor(sums.gram)
     used = jnp.any(above.whiten != 0, axis=1).astype(jnp.float64)
-    parts = [sums.seen] if plan.copies == 1 else [sums.seen, *_redrawn(plan, done.key, sums)]
+    parts = [sums.seen] if plan.copies == 1 else [sums.seen, *_redrawn(done.small, sums)]
     seen = jnp.concatenate(parts, axis=1) * used[:, None]
     hidden = matmul(above.whiten, matmul(done.cross, spread))
     # In the basis of the outputs A rather than of Q = A Wᵀ.
     mix = matmul(above.whiten.T, seen - hidden)
     mixing = jnp.concatenate([mix, spread]).astype(plan.dtype)
 
-    def visit(draws: Array, real: Array) -> Sums:
+    def visit(draws: Array, real: Array | None) -> Sums:
         slope, out = _neurons(plan, layer, done.root, draws[:n], real)
         back = product(mixing.T, jnp.concatenate([out, draws[n:]]).T)
         delta = slope[None, :, None, :] * back.reshape(plan.copies, n, plan.k, -1)
         first = delta[0].reshape(n * plan.k, -1)
-        energy = jnp.sum(jnp.where(real[None, :], back[: n * plan.k], 0) ** 2)
+        energy = jnp.sum(_only(real, back[: n * plan.k]) ** 2)
         return Sums(
             square(delta.reshape(-1, delta.shape[-1])),
             product(draws[:n], first).astype(jnp.float64),
@@ -178,37 +210,37 @@ def _backward(
 
     sums_here, _ = over_blocks(done.key, plan, layer, visit, draws=done.draws)
     energy = sums_here.energy
-    if done.bias is not None:
+    if done.small.bias is not None:
         constant = jnp.full((1, n), plan.init.sigma_b, jnp.float64)
-        from_bias = matmul(constant, mix) + matmul(done.bias[None, :], spread)
+        from_bias = matmul(constant, mix) + matmul(done.small.bias[None, :], spread)
         energy = energy + jnp.sum(from_bias[0, : n * plan.k] ** 2)
     size = layer.m + (plan.init.sigma_b > 0)
     ratio = jnp.sum(seen[:, : n * plan.k] ** 2) / energy / (jnp.sum(used) / size)
     return sums_here, ratio
 
 
-def _redrawn(plan: Plan, key: Array, sums: Sums) -> list[Float[Array, "n nk"]]:
+def _redrawn(small: Small, sums: Sums) -> list[Float[Array, "n nk"]]:
     """Draw Ξᵀδ^ind of every copy after the first: Gaussian, of covariance δ^indᵀδ^ind."""
-    n, nk = sums.seen.shape
-    # The chunks of neurons use fold_in(key, 0 … ); a split key is none of these.
-    keys = jax.random.split(key, plan.copies)
+    nk = sums.seen.shape[1]
+    spans = [slice(c * nk, (c + 1) * nk) for c in range(1, len(small.fresh) + 1)]
     return [
-        matmul(
-            jax.random.normal(keys[c], (n, nk), plan.dtype).astype(jnp.float64),
-            gram_factor(sums.gram[c * nk : (c + 1) * nk, c * nk : (c + 1) * nk]),
-        )
-        for c in range(1, plan.copies)
+        matmul(fresh, gram_factor(sums.gram[span, span]))
+        for fresh, span in zip(small.fresh, spans, strict=True)
     ]
 
 
 def _neurons(
-    plan: Plan, layer: Layer, root: Root, xi: Float[Array, "n b"], real: Bool[Array, "b"]
+    plan: Plan, layer: Layer, root: Root, xi: Float[Array, "n b"], real: Bool[Array, "b"] | None
 ) -> tuple[Float[Array, "n b"], Float[Array, "n b"]]:
     """Return σ_w φ'(z)/√m and σ_w φ(z)/√m for z = Rᵀξ; zero at neurons that only pad a block."""
     act, scale = plan.init.activation, plan.init.sigma_w / layer.m**0.5
     z = matmul(root.factor.T.astype(plan.dtype), xi)
     slope, out = scale * act.prime(z), scale * act(z)
-    return jnp.where(real[None, :], slope, 0), jnp.where(real[None, :], out, 0)
+    return _only(real, slope), _only(real, out)
+
+
+def _only(real: Bool[Array, "b"] | None, a: Float[Array, "rows b"]) -> Float[Array, "rows b"]:
+    return a if real is None else jnp.where(real[None, :], a, 0)
 
 
 def _term(
