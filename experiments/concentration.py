@@ -143,7 +143,8 @@ def _against_width(ax: Axes, records: Records) -> None:
             bound = [highest * float(shape[m] / shape[start]) for m in shape]
             ax.plot(list(shape), bound, color=looks[name]["color"], linewidth=0.7, alpha=0.6)
     all_ms = np.array(records.values("m"), dtype=float)
-    ax.set(xscale="log", yscale="log", xlabel="width $m$ (hidden widths $m_k = k^2 m$)")
+    style.log_axes(ax, records.values("m"))
+    ax.set_xlabel("width $m$ (hidden widths $m_k = k^2 m$)")
     ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$, operator norm")
     low = ax.get_ylim()[0]
     ax.plot(
@@ -151,7 +152,7 @@ def _against_width(ax: Axes, records: Records) -> None:
     )
     ax.plot([], [], color="0.4", linewidth=0.7, label="bound, scaled once at the smallest $m$")
     ax.set_title(f"depth $l={depth}$", fontsize=8)
-    ax.legend()
+    style.legend_below(ax)
 
 
 def _against_depth(ax: Axes, records: Records) -> None:
@@ -172,22 +173,25 @@ def _against_depth(ax: Axes, records: Records) -> None:
             look = {"label": f"{name}, {widths}", "linestyle": lines[schedule], **looks[name]}
             _errorbars(ax, depths, groups, scale, **look)
     ax.set(xlabel="depth $l$", ylabel=r"$\|K(\theta)-K_\infty\|\,\sqrt{m}\,/\,l$")
-    ax.set(xscale="log", yscale="log")
-    ax.set_title(f"$m={m}$", fontsize=8)
-    ax.legend(ncols=2)
+    style.log_axes(ax, records.values("depth"))
+    ax.set_title(f"{records.values('data')[0]}, $m={m}$", fontsize=8)
+    style.legend_below(ax)
 
 
 def draw(records: Records) -> Figure:
     """Draw the error against width, beside the bound, and its growth with depth by schedule."""
-    figure, axes = style.panels(2, height=2.9)
+    figure, axes = style.panels(2, height=3.3)
     ok = records.ok
     _against_width(axes[0], ok)
     _against_depth(axes[1], ok)
     style.letter(axes)
-    seeds = sorted({len(cells.stack("operator")) for _, cells in ok.group("m", "depth", "data")})
+    seeds = sorted(
+        {
+            len(cells.stack("operator"))
+            for _, cells in ok.group("activation", "data", "schedule", "m", "depth")
+        }
+    )
     note = f"bars: standard error of the mean, {seeds[0]} or more networks a point"
-    if records.bad:
-        note += f"; {len(records.bad)} cells failed and are missing"
     style.footnote(figure, note)
     return figure
 

@@ -23,6 +23,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ntk_eoc import data, estimates
     from ntk_eoc.activations import AbsLinear, Activation, abs_linear, activation
     from ntk_eoc.eoc import Init, edge_of_chaos
     from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
@@ -53,6 +54,8 @@ _HOME = {
     "widths": "network",
 }
 
+_ROOMS = {"data", "estimates"}
+
 __all__ = [  # noqa: RUF022 (the order of the data flow)
     "AbsLinear",
     "Activation",
@@ -70,10 +73,14 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "MLP",
     "functional",
     "widths",
+    "data",
+    "estimates",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"ntk_eoc.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'ntk_eoc' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"ntk_eoc.{_HOME[name]}"), name)

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ app = App(
     version=ntk_eoc.__version__,
     help_format="plaintext",
 )
+WATCH = 3.0  # seconds between two looks of `status --watch`
 log = logging.getLogger("ntk_eoc")
 
 
@@ -112,27 +114,16 @@ def draw(dir: Path) -> None:
     dir
         Folder of the run.
     """
-    from ntk_eoc.sweeps.config import UserError
+    from ntk_eoc.report import figures as report
+    from ntk_eoc.sweeps.errors import UserError
     from ntk_eoc.sweeps.records import load
 
     records, experiment = load(dir)
     if not records.ok:
         raise UserError(f"`dir` must hold at least one finished cell, got '{dir}' with none.")
-    drawn = experiment.draw(records)
-    named = drawn if isinstance(drawn, dict) else {experiment.name: drawn}
-    for name, figure in named.items():
-        if records.bad or records.missing:
-            figure.text(0.995, 0.005, _gaps(records), ha="right", va="bottom", fontsize=6)
-        for path in _save(figure, dir / "figures" / name):
-            print(path)
-
-
-def _save(figure: Any, path: Path) -> list[Path]:
-    path.parent.mkdir(exist_ok=True)
-    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
-    for one in paths:
-        figure.savefig(one)
-    return paths
+    note = _gaps(records) if records.bad or records.missing else ""
+    for path in report.draw(experiment.draw, records, dir / "figures", experiment.name, note):
+        print(path)
 
 
 def _gaps(records: "Records") -> str:
@@ -144,17 +135,26 @@ def _gaps(records: "Records") -> str:
 
 
 @app.command
-def status(dir: Path) -> None:
+def status(dir: Path, *, watch: bool = False) -> None:
     """Say what of a run is done, what failed and why, what is missing, and the time left.
 
     Parameters
     ----------
     dir
         Folder of the run.
+    watch
+        Say it again every few seconds until nothing is missing.
     """
-    from ntk_eoc.sweeps.status import describe
+    from rich.console import Console
 
+    from ntk_eoc.sweeps.status import describe, finished
+
+    console = Console()
     print(describe(dir))
+    while watch and not finished(dir):
+        time.sleep(WATCH)
+        console.clear()  # does nothing where the output is no terminal
+        print(describe(dir), flush=True)
 
 
 @app.command
@@ -224,8 +224,7 @@ def main() -> None:
 
 
 def _exit_for(error: Exception) -> NoReturn:
-    from ntk_eoc.sweeps.config import UserError
-    from ntk_eoc.sweeps.runner import StoppedError
+    from ntk_eoc.sweeps.errors import StoppedError, UserError
 
     if isinstance(error, UserError):
         _exit(2, "\n".join(f"error: {line}" for line in str(error).splitlines()))

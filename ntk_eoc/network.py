@@ -88,7 +88,9 @@ def _normal_arrays(key: Array, shapes: Sequence[tuple[int, ...]], dtype: Any) ->
 
 
 class MLP(nnx.Module):
-    """An MLP of i.i.d. N(0, 1) weights and biases: z_1 = W_1 x/√m_0, z_k = σ_w W_k φ(z_{k−1})/√m_{k−1} + σ_b β_k.
+    """An MLP of i.i.d. N(0, 1) weights and biases, at the scales of `init`.
+
+    z_1 = W_1 x/√m_0 and z_k = σ_w W_k φ(z_{k−1})/√m_{k−1} + σ_b β_k for k > 1.
 
     Args:
         init: Activation and scales; `edge_of_chaos(activation)` puts it at the edge.

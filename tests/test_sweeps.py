@@ -16,7 +16,7 @@ from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import grid, store
 from ntk_eoc.sweeps.batches import map_batched
-from ntk_eoc.sweeps.config import UserError
+from ntk_eoc.sweeps.errors import DamagedError, UserError
 from ntk_eoc.sweeps.records import Records, load
 from ntk_eoc.sweeps.runner import Options, run
 from ntk_eoc.sweeps.store import Store
@@ -206,15 +206,15 @@ def test_exact_every_flipped_byte_is_noticed(whole, tmp_path):
         damaged = bytearray(content)
         damaged[place] ^= 1 << (place % 8)
         copy.write_bytes(damaged)
-        with pytest.raises(store.DamagedError):
+        with pytest.raises(DamagedError):
             store.read(copy)
     for length in (0, 10, len(content) - 1):
         copy.write_bytes(content[:length])
-        with pytest.raises(store.DamagedError, match=r"cut short|checksum"):
+        with pytest.raises(DamagedError, match=r"cut short|checksum"):
             store.read(copy)
     renamed = tmp_path / f"{'0' * 20}.ok.npz"
     renamed.write_bytes(content)
-    with pytest.raises(store.DamagedError, match="it holds the record"):
+    with pytest.raises(DamagedError, match="it holds the record"):
         store.read(renamed)
 
 
@@ -260,3 +260,99 @@ def test_exact_help_does_not_import_the_heavy_libraries():
     )
     assert "Usage: ntk-eoc" in shown.stdout
     assert shown.stdout.strip().endswith("set()")
+
+
+def test_exact_figures_say_what_they_do_not_show(tmp_path, monkeypatch, capsys):
+    from matplotlib.figure import Figure
+
+    from ntk_eoc import cli
+
+    values = 'grid.behaviour=["good", "nan"]'
+    run(Options(CONFIG, tmp_path, overrides=(values, "seeds=4")))
+    sorted((tmp_path / "cells").glob("*.ok.npz"))[0].unlink()
+    notes = []
+    monkeypatch.setattr(Figure, "text", lambda self, x, y, text, **style: notes.append(text))
+    cli.draw(tmp_path)
+    assert notes == ["of 6 cells: 3 non-finite, 1 missing"]
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert names == ["noise.png", "noise.pdf"]
+    assert all((tmp_path / "figures" / name).stat().st_size > 1000 for name in names)
+
+
+def test_exact_status_tells_done_failed_and_missing(tmp_path):
+    from ntk_eoc.sweeps.status import describe, finished
+
+    values = ('grid.behaviour=["good", "raise"]', "seeds=4", "grid.size=[2, 3]")
+    run(Options(CONFIG, tmp_path, overrides=values, shard="1/2"))
+    run(Options(CONFIG, tmp_path, overrides=values, shard="2/2"))
+    assert finished(tmp_path)
+    sorted((tmp_path / "cells").glob("*.ok.npz"))[0].unlink()
+    assert not finished(tmp_path)
+    lines = describe(tmp_path).splitlines()
+    assert lines[1:3] == ["       1 ok", "       2 failed"]
+    assert lines[3].startswith("       1 missing of 4")
+    assert lines[4] == "  2 × failed: ArithmeticError: no such number"
+    assert lines[5].startswith(f"to go on: ntk-eoc run {CONFIG} --out {tmp_path} --set")
+
+
+def test_exact_time_left_is_in_proportion_to_cost(tmp_path):
+    from ntk_eoc.sweeps.status import describe
+
+    run(Options(CONFIG, tmp_path, overrides=("seeds_per_cell=6",)))  # costs 12, 18, 30
+    entries = sorted(Store(tmp_path).entries().values(), key=lambda e: e.path.stat().st_mtime_ns)
+    longest, middle, shortest = (entry.path for entry in entries)
+    os.utime(longest, (1000, 1000))
+    os.utime(middle, (1090, 1090))  # 18 of cost in 90 s
+    shortest.unlink()
+    assert "1 missing of 3, 60 s left" in describe(tmp_path, now=1100.0)
+    assert "s left" not in describe(tmp_path, now=5000.0)
+
+
+def test_exact_collect_labels_every_axis(tmp_path):
+    import csv
+
+    xr = pytest.importorskip("xarray")
+    from ntk_eoc.sweeps.collect import collect
+
+    out = tmp_path / "out"
+    values = ("grid.scale=[1.0, 0.5]", "fixed.by=numpy", "grid.size=[3, 2]")
+    text = CONFIG.read_text().replace('"noise.py"', f'"{NOISE}"').replace("scale = 2.0", "")
+    (tmp_path / "noise.toml").write_text(text)
+    run(Options(tmp_path / "noise.toml", out, overrides=values))
+    gone = load(out)[0].where(size=3, scale=0.5)[1]
+    (out / "cells" / f"{gone.meta['id']}.ok.npz").unlink()
+    netcdf, table = collect(out, tmp_path / "noise.nc")
+    with xr.open_dataset(netcdf) as data:
+        assert data["gram"].dims == ("size", "scale", "seed", "row", "column")
+        assert data["mean"].attrs["units"] == "1"
+        assert list(data["size"].values) == [2, 3]
+        assert list(data["scale"].values) == [0.5, 1.0]
+        assert data.attrs["cells_missing"] == 1
+        assert json.loads(data.attrs["config"])["seeds"] == 6
+        for (size, scale), group in load(out)[0].group("size", "scale"):
+            here = data.sel(size=size, scale=scale)
+            count = len(group.stack("mean"))
+            np.testing.assert_array_equal(here["mean"][:count], group.stack("mean"))
+            np.testing.assert_array_equal(here["gram"][:count, :size, :size], group.stack("gram"))
+            assert np.isnan(here["mean"][count:]).all()
+            assert np.isnan(here["gram"][:, size:]).all()
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 22
+    assert list(rows[0]) == ["size", "scale", "seed", "status", "mean"]
+
+
+def test_exact_collect_of_a_sparse_grid_lists_points(tmp_path):
+    xr = pytest.importorskip("xarray")
+    from ntk_eoc.sweeps.collect import collect
+
+    text = CONFIG.read_text().replace('"noise.py"', f'"{NOISE}"').replace("[2, 3, 5]", "[1]")
+    more = "".join(
+        f"\n[[also]]\ngrid = {{ size = [{i}] }}\nfixed = {{ scale = {float(i)} }}\n"
+        for i in range(3, 9)
+    )
+    (tmp_path / "noise.toml").write_text(text + more)
+    run(Options(tmp_path / "noise.toml", tmp_path / "out", overrides=("seeds=0",)))
+    with xr.open_dataset(collect(tmp_path / "out", tmp_path / "noise.nc")[0]) as data:
+        assert data["mean"].dims == ("point",)
+        np.testing.assert_array_equal(data["mean"], data["size"] * data["scale"])

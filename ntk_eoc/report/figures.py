@@ -24,17 +24,28 @@ def save(figure: Figure, path: Path) -> list[Path]:
 
 
 def draw(
-    how: Callable[[Any], Figure | dict[str, Figure]], records: Any, folder: Path, name: str
+    how: Callable[[Any], Figure | dict[str, Figure]],
+    records: Any,
+    folder: Path,
+    name: str,
+    note: str = "",
 ) -> list[Path]:
-    """Draw records in the house style and save every figure under `folder`.
+    """Draw records in the house style and save every figure under `folder`; return the paths.
 
-    A single figure is called `name`, one of several `name`_KEY.
+    Args:
+        how: The experiment's `draw`: a figure, saved as `name`, or several, as `name`_KEY.
+        records: What it draws.
+        folder: Made if it is not there.
+        name: Of the files.
+        note: Written below each figure: what the records lack.
     """
     with style.context():
         drawn = how(records)
-        figures = drawn if isinstance(drawn, dict) else {"": drawn}
-        return [
-            path
-            for key, figure in figures.items()
-            for path in save(figure, folder / "_".join(filter(None, (name, key))))
-        ]
+        paths = []
+        for key, figure in (drawn if isinstance(drawn, dict) else {"": drawn}).items():
+            if note:
+                figure.text(
+                    0.995, 0.004, note, ha="right", va="bottom", fontsize=6, color="#D55E00"
+                )
+            paths += save(figure, folder / "_".join(filter(None, (name, key))))
+        return paths

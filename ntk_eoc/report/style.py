@@ -9,6 +9,12 @@ import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FixedLocator,
+    LogFormatterSciNotation,
+    NullLocator,
+    StrMethodFormatter,
+)
 from tueplots import axes as tue_axes
 from tueplots import fontsizes
 
@@ -16,7 +22,7 @@ from tueplots import fontsizes
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
-GUIDE: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "zorder": 1}
+GUIDE: dict[str, Any] = {"color": "0.3", "linewidth": 1.0, "linestyle": ":", "zorder": 1}
 
 TEXT_WIDTH = 6.75  # inches, a two-column page
 PANEL_HEIGHT = 2.35
@@ -63,6 +69,24 @@ def looks(names: Sequence[Any]) -> dict[Any, dict[str, Any]]:
         name: {"color": color, "marker": marker}
         for name, (color, marker) in zip(names, pairs, strict=False)
     }
+
+
+def log_axes(ax: Axes, x: Sequence[float], *, y: bool = True) -> None:
+    """Make the x axis logarithmic with a tick at every one of `x`, and the y axis too."""
+    ax.set_xscale("log")
+    step = max(1, -(-len(x) // 8))
+    ax.xaxis.set_major_locator(FixedLocator(list(x)[::step]))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    if y:
+        ax.set_yscale("log")
+        # Few decades: the ticks between powers of ten carry numbers too.
+        ax.yaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(1.5, 0.6)))
+
+
+def legend_below(ax: Axes, columns: int = 2) -> None:
+    """Put the legend under the panel, where it hides no data."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, fontsize=6)
 
 
 def letter(axes: Sequence[Axes]) -> None:

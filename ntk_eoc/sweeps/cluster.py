@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from ntk_eoc.sweeps import worker
-from ntk_eoc.sweeps.config import UserError
-from ntk_eoc.sweeps.pool import Pool, WorkerDiedError
+from ntk_eoc.sweeps.errors import UserError, WorkerDiedError
+from ntk_eoc.sweeps.pool import Pool
 from ntk_eoc.sweeps.worker import Outcome, Setup
 
 AHEAD = 2  # cells a worker holds, so that it never waits for the next
@@ -54,7 +54,7 @@ def _start(kind: str | None, workers: int) -> Any:
         from distributed import LocalCluster
 
         return LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0"
         )
     from dask_jobqueue import SLURMCluster
 
@@ -111,7 +111,7 @@ class DaskPool:
 
     def close(self, now: bool) -> None:
         """Leave the scheduler; end the workers that were started here."""
-        self._executor.shutdown(wait=not now, cancel_futures=True)
+        self._executor.shutdown(wait=not now)  # not waiting cancels what is under way
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()

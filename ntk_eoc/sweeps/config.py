@@ -11,12 +11,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ntk_eoc.checks import unknown_name
+from ntk_eoc.sweeps.errors import UserError
 
 RESERVED = frozenset({"first_seed", "seeds"})  # set by splitting the seeds, never by a config
-
-
-class UserError(ValueError):
-    """Something the user can put right, said in one line; the command line exits with 2."""
 
 
 class Strict(BaseModel):
@@ -152,6 +149,9 @@ def parse(model: type[M], table: dict[str, Any], where: str) -> M:
     except ValidationError as error:
         lines = dict.fromkeys(_line(model, one) for one in error.errors(include_url=False))
         raise UserError("\n".join(f"{where}: {line}" for line in lines)) from None
+    except (TypeError, ImportError, OSError, NotImplementedError) as error:
+        # A validator's own, which pydantic lets through.
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def _line(model: type[BaseModel], error: Any) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "value_error":  # a validator's own line
         text = str(context["error"])
-        return text if "`" in text else f"`{name}`: {text}"
+        return text if "`" in text else f"`{name}` {text}"
     if kind == "missing":
         return f"`{name}` must be given."
     if kind == "extra_forbidden":

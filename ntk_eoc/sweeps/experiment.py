@@ -10,7 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ntk_eoc.sweeps.config import Cell, UserError
+from ntk_eoc.sweeps.config import Cell
+from ntk_eoc.sweeps.errors import UserError
 
 
 @dataclass(frozen=True)

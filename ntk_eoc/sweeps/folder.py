@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ntk_eoc.sweeps.config import UserError
+from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.store import Store
 
 FILE = "run.json"

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ntk_eoc.sweeps.config import RESERVED, Also, Cell, Config, UserError, digest, parse
+from ntk_eoc.sweeps.config import RESERVED, Also, Cell, Config, digest, parse
+from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.experiment import Experiment
 
 

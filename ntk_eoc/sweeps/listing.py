@@ -4,7 +4,7 @@ import ast
 import tomllib
 from pathlib import Path
 
-from ntk_eoc.sweeps.config import UserError
+from ntk_eoc.sweeps.errors import UserError
 
 
 def describe(folder: Path) -> str:

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ntk_eoc.sweeps import worker
+from ntk_eoc.sweeps.errors import WorkerDiedError
 from ntk_eoc.sweeps.worker import Outcome, Setup
-
-
-class WorkerDiedError(Exception):
-    """The process that computed a cell ended before the cell did."""
 
 
 @runtime_checkable

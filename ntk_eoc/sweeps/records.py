@@ -13,6 +13,7 @@ from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps import store
 from ntk_eoc.sweeps.config import Cell
+from ntk_eoc.sweeps.errors import DamagedError
 from ntk_eoc.sweeps.experiment import Experiment
 
 log = logging.getLogger("ntk_eoc.sweeps")
@@ -33,6 +34,12 @@ class Record:
     arrays: dict[str, np.ndarray]
     status: str
     meta: dict[str, Any]
+
+
+def value_of(record: Record, name: str) -> Any:
+    """Return a field of the record's cell, hashable."""
+    value = getattr(record.cell, name)
+    return tuple(value) if isinstance(value, list) else value
 
 
 class Records(Sequence[Record]):
@@ -76,14 +83,13 @@ class Records(Sequence[Record]):
         """Return the records whose cell has these values."""
         for name in fields:
             self._check(name)
-        return self._only(
-            [r for r in self if all(getattr(r.cell, k) == v for k, v in fields.items())]
-        )
+        wanted = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return self._only([r for r in self if all(value_of(r, k) == wanted[k] for k in wanted)])
 
     def values(self, name: str) -> list[Any]:
         """Return the values of a cell's field, sorted, each once."""
         self._check(name)
-        found = list(dict.fromkeys(getattr(record.cell, name) for record in self))
+        found = list(dict.fromkeys(value_of(record, name) for record in self))
         try:
             return sorted(found)
         except TypeError:  # None among numbers, say
@@ -95,7 +101,7 @@ class Records(Sequence[Record]):
             self._check(name)
         groups: dict[tuple[Any, ...], list[Record]] = {}
         for record in self:
-            key = tuple(getattr(record.cell, name) for name in names)
+            key = tuple(value_of(record, name) for name in names)
             groups.setdefault(key, []).append(record)
         for key, members in groups.items():
             yield key, self._only(members)
@@ -149,7 +155,7 @@ def load(folder: Path) -> tuple[Records, Experiment]:
 def _load_one(entry: store.Entry, run: folders.Run, model: type[Cell]) -> Record | None:
     try:
         meta, arrays = store.read(entry.path)
-    except (store.DamagedError, OSError) as error:
+    except (DamagedError, OSError) as error:
         log.warning("%s is left out: %s", entry.path, error)
         return None
     if meta["engine"] not in run.engines:

@@ -20,10 +20,10 @@ from ntk_eoc.sweeps import cluster, grid, store
 from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import folder as folders
-from ntk_eoc.sweeps.config import UserError
+from ntk_eoc.sweeps.errors import DamagedError, StoppedError, UserError, WorkerDiedError
 from ntk_eoc.sweeps.experiment import Experiment
 from ntk_eoc.sweeps.grid import Planned
-from ntk_eoc.sweeps.pool import InProcess, Pool, Processes, WorkerDiedError
+from ntk_eoc.sweeps.pool import InProcess, Pool, Processes
 from ntk_eoc.sweeps.progress import Progress
 from ntk_eoc.sweeps.store import Store
 from ntk_eoc.sweeps.worker import Outcome, Setup, record_meta
@@ -31,10 +31,6 @@ from ntk_eoc.sweeps.worker import Outcome, Setup, record_meta
 LIVES = 2  # a cell that ends its worker this often is recorded as failed
 RETRIED = ("out-of-memory", "failed")
 log = logging.getLogger("ntk_eoc.sweeps")
-
-
-class StoppedError(Exception):
-    """The sweep had to stop; what is done is kept."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +182,7 @@ def _done(
             continue
         try:
             meta = store.read_meta(entry.path)
-        except store.DamagedError as error:
+        except DamagedError as error:
             log.warning("%s is damaged (%s): set aside and computed again.", entry.path, error)
             records.set_aside(entry.path)
             continue

@@ -18,15 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from ntk_eoc.sweeps.errors import DamagedError
+
 STATUSES = ("ok", "non-finite", "out-of-memory", "failed")
 META = "meta.json"
 _SEAL = b"sha256="
 _SEAL_LENGTH = len(_SEAL) + 64
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's zero, so that equal records are equal files
-
-
-class DamagedError(Exception):
-    """A record file that is not, byte for byte, what was written."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def pack(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
     """Return the bytes of a record file."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(META, _EPOCH), json.dumps(meta, indent=1, sort_keys=True))
+        archive.writestr(zipfile.ZipInfo(META, _EPOCH), json.dumps(meta, sort_keys=True))
         for name, array in arrays.items():
             member = io.BytesIO()
             np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

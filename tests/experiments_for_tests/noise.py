@@ -12,12 +12,14 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 from pydantic import Field
 
 from ntk_eoc.sweeps import config, script
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
+
+AXES = {"gram": ["row", "column"]}
+UNITS = {"gram": "1"}
 
 
 class Cell(config.Cell):
@@ -90,7 +92,9 @@ def cost(cell: Cell) -> float:
     return float(cell.size * max(cell.seeds, 1))
 
 
-def draw(records: Records) -> Figure:
+def draw(records: Records):
+    from matplotlib.figure import Figure  # workers need not load it
+
     figure = Figure()
     axes = figure.subplots()
     for (size,), group in records.ok.group("size"):
