@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ntk_eoc.kernels.jacobian import ntk_jacobian
     from ntk_eoc.kernels.layerwise import ntk_layerwise
     from ntk_eoc.kernels.matrix import ntk_matrix, with_outputs
+    from ntk_eoc.kernels.sampled import ntk_sampled
     from ntk_eoc.network import MLP, functional, widths
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ _HOME = {
     "ntk_jacobian": "kernels.jacobian",
     "ntk_layerwise": "kernels.layerwise",
     "ntk_matrix": "kernels.matrix",
+    "ntk_sampled": "kernels.sampled",
     "with_outputs": "kernels.matrix",
     "MLP": "network",
     "functional": "network",
@@ -66,6 +68,7 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "ntk_jacobian",
     "ntk_layerwise",
     "ntk_matrix",
+    "ntk_sampled",
     "with_outputs",
     "MLP",
     "functional",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.activations import AbsLinear
 from ntk_eoc.checks import require_count
@@ -194,7 +194,7 @@ def _angular(
 
 
 def ntk_infinite(
-    init: Init, x1: Num[Array, "n1 d"], x2: Num[Array, "n2 d"], depth: int
+    init: Init, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
 ) -> Float[Array, "n1 n2"]:
     """Return the limit kernel K∞(x, x'); the network's K(θ) tends to K∞ ⊗ I_k.
 
@@ -226,7 +226,7 @@ def ntk_infinite(
 
 
 def nngp_infinite(
-    init: Init, x1: Num[Array, "n1 d"], x2: Num[Array, "n2 d"], depth: int
+    init: Init, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
 ) -> Float[Array, "n1 n2"]:
     """Return the limit covariance E[z_l z_l'] of one output, (‖x‖‖x'‖/d) ρ_{l−1}.
 

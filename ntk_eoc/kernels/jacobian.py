@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.checks import require
 from ntk_eoc.kernels.matrix import paired
@@ -61,8 +61,8 @@ def _ntk(f: Function, params: Any, x1: Array, x2: Array, size: int) -> Array:
 def ntk_jacobian(
     f: Function,
     params: Any,
-    x1: Num[Array, "n1 d"],
-    x2: Num[Array, "n2 d"],
+    x1: Num[ArrayLike, "n1 d"],
+    x2: Num[ArrayLike, "n2 d"],
     *,
     memory: int = DEFAULT_MEMORY,
 ) -> Float[Array, "n1 n2 k k"]:

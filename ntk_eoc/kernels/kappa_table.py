@@ -192,7 +192,7 @@ def _place(table: KappaTable, least: Array, acute: Array) -> tuple[Array, Array,
 def _clenshaw(coefficients: Array, acute: Array, t: Array) -> Array:
     """Σ_j c_j T_j(t), with the row of coefficients on each pair's side of a right angle."""
     one, two = jnp.zeros_like(t), jnp.zeros_like(t)
-    rows = [jnp.where(acute, *coefficients[:, j]) for j in range(coefficients.shape[1])]
+    rows = [jnp.where(acute, near, far) for near, far in coefficients.T]
     for c in reversed(rows[1:]):
         one, two = c + 2 * t * one - two, one
     return rows[0] + t * one - two

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.checks import require
 from ntk_eoc.eoc import Init
@@ -82,7 +82,7 @@ def _ntk_same(init: Init, params: Any, x: Array) -> Array:
 
 
 def ntk_layerwise(
-    init: Init, params: Any, x1: Num[Array, "n1 d"], x2: Num[Array, "n2 d"]
+    init: Init, params: Any, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"]
 ) -> Float[Array, "n1 n2 k k"]:
     """Return K(θ) of an `MLP` without forming a Jacobian.
 
