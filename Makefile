@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= configs/concentration.toml
+WORKERS ?= 2
 OUT ?= out/$(basename $(notdir $(CONFIG)))
 
 BIN := $(VENV)/bin
@@ -34,7 +35,7 @@ $(TEST): pyproject.toml constraints.txt | $(BIN)/python
 install: $(RUN)  ## Make .venv with the package and its data sets
 
 run: $(RUN)  ## Run CONFIG (the concentration sweep) and draw its figure; again to resume
-	$(BIN)/ntk-eoc run $(CONFIG) --out $(OUT)
+	$(BIN)/ntk-eoc run $(CONFIG) --out $(OUT) --workers $(WORKERS)
 	$(BIN)/ntk-eoc figures $(OUT)
 
 test: $(TEST)  ## Run the tests that take seconds each

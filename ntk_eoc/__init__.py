@@ -23,12 +23,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ntk_eoc import data, estimates
     from ntk_eoc.activations import AbsLinear, Activation, abs_linear, activation
     from ntk_eoc.eoc import Init, edge_of_chaos
     from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
     from ntk_eoc.kernels.jacobian import ntk_jacobian
     from ntk_eoc.kernels.layerwise import ntk_layerwise
     from ntk_eoc.kernels.matrix import ntk_matrix, with_outputs
+    from ntk_eoc.kernels.sampled import ntk_sampled
     from ntk_eoc.network import MLP, functional, widths
 
 __version__ = "0.1.0"
@@ -45,11 +47,14 @@ _HOME = {
     "ntk_jacobian": "kernels.jacobian",
     "ntk_layerwise": "kernels.layerwise",
     "ntk_matrix": "kernels.matrix",
+    "ntk_sampled": "kernels.sampled",
     "with_outputs": "kernels.matrix",
     "MLP": "network",
     "functional": "network",
     "widths": "network",
 }
+
+_ROOMS = {"data", "estimates"}
 
 __all__ = [  # noqa: RUF022 (the order of the data flow)
     "AbsLinear",
@@ -63,14 +68,19 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "ntk_jacobian",
     "ntk_layerwise",
     "ntk_matrix",
+    "ntk_sampled",
     "with_outputs",
     "MLP",
     "functional",
     "widths",
+    "data",
+    "estimates",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"ntk_eoc.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'ntk_eoc' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"ntk_eoc.{_HOME[name]}"), name)

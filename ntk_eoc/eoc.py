@@ -60,7 +60,7 @@ class Init:
             value = require_number(name, getattr(self, name))
             require(value > 0, name, "> 0", value)
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "sigma_b", require_number("sigma_b", self.sigma_b, least=0))
+        object.__setattr__(self, "sigma_b", require_number("sigma_b", self.sigma_b, least=0.0))
 
 
 @dataclass(frozen=True)

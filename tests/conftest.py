@@ -14,7 +14,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Every annotation of ours is checked at run time, shapes included.
-install_import_hook("ntk_eoc", "beartype.beartype")
+install_import_hook("ntk_eoc", "typechecking.check")
 
 settings.register_profile("here", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("here")

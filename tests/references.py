@@ -1,5 +1,6 @@
 """Naive twins and independent oracles, written to be read, not to be fast."""
 
+import jax
 import mpmath
 import numpy as np
 
@@ -13,22 +14,24 @@ def angle_mp(x, y):
     return 2 * mpmath.atan2(difference, total)
 
 
-def kappa_mp(delta_phi, theta, depth):
-    """κ_l(θ) by the definition of [S], in mpmath's working precision."""
+def kappas_mp(delta_phi, theta, depths):
+    """{l: κ_l(θ)} by the definition of [S], in mpmath's working precision."""
     delta_phi, rho = mpmath.mpf(delta_phi), mpmath.cos(theta)
-    kappa = rho
-    for _ in range(depth - 1):
+    kappa, found = rho, {}
+    for depth in range(1, max(depths) + 1):
+        found[depth] = kappa
         angle = mpmath.acos(rho)
         slope = 1 - delta_phi * 2 / mpmath.pi * angle
         rho = rho + delta_phi * 2 / mpmath.pi * (mpmath.sin(angle) - angle * rho)
         kappa = slope * kappa + rho
-    return kappa
+    return {depth: found[depth] for depth in depths}
 
 
-def ntk_mp(delta_phi, x, y, depth):
-    """K∞ of two stored vectors, in mpmath's working precision."""
+def ntks_mp(delta_phi, x, y, depths):
+    """{l: K∞(x, y)} of two stored vectors, in mpmath's working precision."""
     size = mpmath.norm([float(v) for v in x]) * mpmath.norm([float(v) for v in y]) / len(x)
-    return size * kappa_mp(delta_phi, angle_mp(x, y), depth)
+    kappas = kappas_mp(delta_phi, angle_mp(x, y), depths)
+    return {depth: size * kappa for depth, kappa in kappas.items()}
 
 
 def mlp_forward(init, params, x):
@@ -43,3 +46,26 @@ def mlp_forward(init, params, x):
                 z = z + init.sigma_b * np.asarray(params["layers"][i]["bias"])
         x = np.asarray(init.activation(z))
     return z
+
+
+def ntk_finite_differences(f, params, x1, x2, step=1e-5):
+    """K(θ) = J Jᵀ with J by central differences of every parameter, in numpy float64."""
+    leaves, tree = jax.tree.flatten(params)
+    flat = np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+
+    def evaluate(vector, x):
+        parts = np.split(vector, ends)
+        shaped = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+        return np.asarray(f(jax.tree.unflatten(tree, shaped), x))
+
+    def jacobian(x):
+        columns = []
+        for i in range(flat.size):
+            shift = np.zeros_like(flat)
+            shift[i] = step
+            columns.append((evaluate(flat + shift, x) - evaluate(flat - shift, x)) / (2 * step))
+        return np.stack(columns, axis=1)
+
+    j1, j2 = [jacobian(x) for x in x1], [jacobian(x) for x in x2]
+    return np.array([[a @ b.T for b in j2] for a in j1])

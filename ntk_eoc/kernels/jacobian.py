@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.checks import require
 from ntk_eoc.kernels.matrix import paired
@@ -33,7 +34,7 @@ def _contract(j1: Any, j2: Any) -> Array:
         a, b = a.reshape(*a.shape[:2], -1), b.reshape(*b.shape[:2], -1)
         return jnp.einsum("iap,jbp->ijab", a, b, precision=lax.Precision.HIGHEST)
 
-    return sum(jax.tree.leaves(jax.tree.map(leaf, j1, j2)), start=jnp.zeros(()))
+    return reduce(add, jax.tree.leaves(jax.tree.map(leaf, j1, j2)))
 
 
 def _blocks(x: Array, size: int) -> Array:
@@ -60,8 +61,8 @@ def _ntk(f: Function, params: Any, x1: Array, x2: Array, size: int) -> Array:
 def ntk_jacobian(
     f: Function,
     params: Any,
-    x1: Num[Array, "n1 d"],
-    x2: Num[Array, "n2 d"],
+    x1: Num[ArrayLike, "n1 d"],
+    x2: Num[ArrayLike, "n2 d"],
     *,
     memory: int = DEFAULT_MEMORY,
 ) -> Float[Array, "n1 n2 k k"]:

@@ -1,11 +1,13 @@
 """K(θ) of an MLP layer by layer: two Gram products each, no Jacobian."""
 
+from functools import reduce
+from operator import add
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.checks import require
 from ntk_eoc.eoc import Init
@@ -47,7 +49,7 @@ def _signals(init: Init, weights: list[Array], biases: list[Array | None], x: Ar
 
 def _contract(init: Init, signals1: Signals, signals2: Signals) -> Array:
     """Σ_k (σ_w²[k>1] x_{k−1}·x'_{k−1}/m_{k−1} + σ_b²[k>1]) B_k B'_kᵀ, with σ_w where it belongs."""
-    kernel = jnp.zeros(())
+    terms = []
     for i, ((x1, b1), (x2, b2)) in enumerate(zip(signals1, signals2, strict=True)):
         forward = _matmul(x1, x2.T)
         if i > 0:
@@ -58,8 +60,8 @@ def _contract(init: Init, signals1: Signals, signals2: Signals) -> Array:
         else:
             product = _matmul(b1.reshape(n1 * k, -1), b2.reshape(n2 * k, -1).T)
             backward = product.reshape(n1, k, n2, k).swapaxes(1, 2)
-        kernel = kernel + forward[:, :, None, None] * backward
-    return kernel
+        terms.append(forward[:, :, None, None] * backward)
+    return reduce(add, terms)
 
 
 def _layers(init: Init, params: Any) -> tuple[list[Array], list[Array | None]]:
@@ -80,7 +82,7 @@ def _ntk_same(init: Init, params: Any, x: Array) -> Array:
 
 
 def ntk_layerwise(
-    init: Init, params: Any, x1: Num[Array, "n1 d"], x2: Num[Array, "n2 d"]
+    init: Init, params: Any, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"]
 ) -> Float[Array, "n1 n2 k k"]:
     """Return K(θ) of an `MLP` without forming a Jacobian.
 

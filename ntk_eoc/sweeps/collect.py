@@ -1,0 +1,255 @@
+"""All records of a run in one netCDF file, with a table of the scalars, for readers without us.
+
+Dimensions are the grid's varied fields, `seed`, and each array's own axes. Where a value is
+missing (a failed cell, a grid with holes, a shorter array) there is NaN; `status` says why.
+"""
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntk_eoc.sweeps import folder as folders
+from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.experiment import Experiment
+from ntk_eoc.sweeps.folder import Run
+from ntk_eoc.sweeps.records import Record, Records, load, value_of
+
+SPARSE = 2  # a product of the varied fields with more than this many places a point is not made
+OUTSIDE = ("first_seed", "seeds", "batch")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each record goes.
+
+    Attributes:
+        varied: Names of the cell's fields that differ between records.
+        dims: Leading dimensions: the varied fields, or `point` where their product is sparse.
+        labels: Per dimension, the position of each value (of each tuple of values for `point`).
+        seeds: Length of the seed axis, 0 for deterministic experiments.
+    """
+
+    varied: list[str]
+    dims: list[str]
+    labels: list[dict[Any, int]]
+    seeds: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of `dims`."""
+        return tuple(len(positions) for positions in self.labels)
+
+    def place(self, record: Record) -> tuple[int, ...]:
+        """Return the index of the record's point along `dims`."""
+        point = tuple(value_of(record, name) for name in self.varied)
+        keys = (point,) if self.dims == ["point"] else point
+        return tuple(labels[key] for labels, key in zip(self.labels, keys, strict=True))
+
+
+def collect(folder: Path, to: Path) -> list[Path]:
+    """Write a run's arrays to the netCDF file `to` and its scalars to a CSV table beside it.
+
+    Returns:
+        The two paths.
+
+    Raises:
+        UserError: If there is nothing to collect, or the file cannot be written.
+    """
+    try:
+        import h5netcdf  # noqa: F401
+        import xarray as xr
+    except ImportError:
+        raise UserError(
+            "`collect` must have its extra: pip install 'ntk-eoc[collect]', got none."
+        ) from None
+    if to.suffix != ".nc":
+        raise UserError(f"`--to` must be a file name that ends in .nc, got '{to}'.")
+    if not to.parent.is_dir():
+        raise UserError(f"`--to` must be in an existing folder, got '{to}'.")
+    records, experiment = load(folder)
+    if not records.ok:
+        raise UserError(f"`dir` must hold at least one finished cell, got '{folder}' with none.")
+    layout = _layout(records)
+    dataset = xr.Dataset(
+        data_vars=_variables(records, experiment, layout),
+        coords=_coordinates(layout),
+        attrs=_provenance(records, folders.read(folder)),
+    )
+    table = to.with_suffix(".csv")
+    try:
+        dataset.to_netcdf(to, engine="h5netcdf")
+        _write_table(table, records, layout)
+    except OSError as error:
+        raise UserError(
+            f"`--to` must be a file that can be written, got '{to}': {error}."
+        ) from None
+    return [to, table]
+
+
+def _layout(records: Records) -> Layout:
+    names = [name for name in type(records[0].cell).model_fields if name not in OUTSIDE]
+    values = {name: list(dict.fromkeys(value_of(r, name) for r in records)) for name in names}
+    varied = [name for name in names if len(values[name]) > 1]
+    points = dict.fromkeys(tuple(value_of(r, name) for name in varied) for r in records)
+    seeds = max(record.cell.first_seed + record.cell.seeds for record in records)
+    if math.prod(len(values[name]) for name in varied) > SPARSE * len(points):
+        return Layout(varied, ["point"], [_positions(list(points))], seeds)
+    labels = [_positions(_sorted(values[name])) for name in varied]
+    return Layout(varied, varied, labels, seeds)
+
+
+def _positions(values: list[Any]) -> dict[Any, int]:
+    return {value: position for position, value in enumerate(values)}
+
+
+def _sorted(values: list[Any]) -> list[Any]:
+    numbers = all(isinstance(value, int | float) for value in values)
+    return sorted(values) if numbers else values
+
+
+def _coordinates(layout: Layout) -> dict[str, Any]:
+    if layout.dims == ["point"]:
+        columns = zip(*layout.labels[0], strict=True)
+        named = zip(layout.varied, columns, strict=True)
+        coordinates: dict[str, Any] = {n: ("point", _labels(list(c))) for n, c in named}
+    else:
+        named_labels = zip(layout.dims, layout.labels, strict=True)
+        coordinates = {name: (name, _labels(list(labels))) for name, labels in named_labels}
+    return coordinates | ({"seed": np.arange(layout.seeds)} if layout.seeds else {})
+
+
+def _labels(values: list[Any]) -> np.ndarray:
+    plain = all(isinstance(value, int | float | str) for value in values)
+    same = len({type(value) for value in values}) == 1
+    return np.array(values if plain and same else [json.dumps(value) for value in values])
+
+
+def _variables(records: Records, experiment: Experiment, layout: Layout) -> dict[str, Any]:
+    names = list(dict.fromkeys(name for record in records.ok for name in record.arrays))
+    arrays = [_array(name, records, experiment, layout) for name in names]
+    sizes: dict[str, int] = {}
+    for array in arrays:  # one axis name, one length in the file: the longest
+        for axis, size in zip(array.axes, array.sizes, strict=True):
+            sizes[axis] = max(size, sizes.get(axis, 0))
+    variables: dict[str, Any] = {}
+    for array in arrays:
+        values = _filled(array, [sizes[axis] for axis in array.axes], layout)
+        dims = [*layout.dims, *(["seed"] if array.seeded else []), *array.axes]
+        variables[array.name] = (dims, values, {"units": experiment.units.get(array.name, "1")})
+    return variables | _about(records, layout)
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One array of all records, its axes after the seeds' named, with their largest sizes."""
+
+    name: str
+    seeded: bool
+    axes: list[str]
+    sizes: list[int]
+    holders: list[Record]
+
+
+def _array(name: str, records: Records, experiment: Experiment, layout: Layout) -> _Array:
+    holders = [record for record in records.ok if name in record.arrays]
+    seeded = all(_is_seeded(record, name) for record in holders)
+    shapes = {record.arrays[name].shape[1 if seeded else 0 :] for record in holders}
+    if len({len(shape) for shape in shapes}) > 1:
+        raise UserError(
+            f"`{name}` must have as many axes in each record, got shapes {sorted(shapes)}."
+        )
+    sizes = [max(lengths) for lengths in zip(*shapes, strict=True)]
+    axes = list(experiment.axes.get(name, [f"{name}_{i}" for i in range(len(sizes))]))
+    if len(axes) != len(sizes) or set(axes) & {"seed", *layout.dims}:
+        raise UserError(
+            f"`AXES['{name}']` of '{experiment.source}' must be {len(sizes)} names of axes,"
+            f" other than {', '.join(['seed', *layout.dims])}, got {axes!r}."
+        )
+    return _Array(name, seeded, axes, sizes, holders)
+
+
+def _filled(array: _Array, sizes: list[int], layout: Layout) -> np.ndarray:
+    dtype = np.result_type(*(record.arrays[array.name] for record in array.holders))
+    shape = (*layout.shape, *([layout.seeds] if array.seeded else []), *sizes)
+    values = _empty(shape, dtype)
+    for record in array.holders:
+        own = record.arrays[array.name]
+        first = record.cell.first_seed
+        seeds = (slice(first, first + record.cell.seeds),) if array.seeded else ()
+        spread = tuple(slice(0, size) for size in own.shape[len(seeds) :])
+        values[(*layout.place(record), *seeds, *spread)] = own
+    return values
+
+
+def _about(records: Records, layout: Layout) -> dict[str, Any]:
+    status = np.full(layout.shape, "missing", dtype="U64")
+    seconds = np.zeros(layout.shape)
+    for record in records:
+        place = layout.place(record)
+        known = set(status[place].split(", ")) - {"missing"}
+        status[place] = ", ".join(sorted(known | {record.status}))
+        seconds[place] += record.meta["seconds"]
+    return {
+        "status": (layout.dims, status, {"long_name": "what became of the point's cells"}),
+        "seconds": (layout.dims, seconds, {"units": "s", "long_name": "time to compute"}),
+    }
+
+
+def _is_seeded(record: Record, name: str) -> bool:
+    array = record.arrays[name]
+    return record.cell.seeds > 0 and array.ndim > 0 and array.shape[0] == record.cell.seeds
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    if dtype.kind in "biu":
+        dtype = np.dtype(np.float64)  # integers have no NaN for what is missing
+    if dtype.kind == "U":
+        return np.zeros(shape, dtype)
+    return np.full(shape, np.nan, dtype)
+
+
+def _provenance(records: Records, run: Run) -> dict[str, Any]:
+    engines = [json.dumps(engine, sort_keys=True) for engine in run.engines]
+    return {
+        "title": records.title or run.name,
+        "experiment": run.name,
+        "config": json.dumps(run.resolved, sort_keys=True),
+        "command": run.provenance.get("command", ""),
+        "source_sha256": run.provenance.get("sha256", ""),
+        "source_commit": run.provenance.get("commit", ""),
+        "computed_by": "\n".join(engines),
+        "cells_missing": records.missing,
+        "cells_bad": len(records.bad),
+    }
+
+
+def _write_table(path: Path, records: Records, layout: Layout) -> None:
+    """One row a seed (or a cell without seeds): the varied fields, then every scalar."""
+    names = dict.fromkeys(name for record in records.ok for name in record.arrays)
+    scalars = [name for name in names if all(_is_scalar(r, name) for r in records.ok)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow([*layout.varied, "seed", "status", *scalars])
+        for record in records:
+            fields = [value_of(record, name) for name in layout.varied]
+            for i in range(max(record.cell.seeds, 1)):
+                seed = record.cell.first_seed + i if record.cell.seeds else ""
+                values = [_scalar(record, name, i) for name in scalars]
+                table.writerow([*fields, seed, record.status, *values])
+
+
+def _is_scalar(record: Record, name: str) -> bool:
+    array = record.arrays.get(name)
+    return array is None or array.ndim == (1 if _is_seeded(record, name) else 0)
+
+
+def _scalar(record: Record, name: str, i: int) -> Any:
+    array = record.arrays.get(name)
+    if array is None or (array.ndim == 1 and i >= len(array)):
+        return ""
+    return (array[i] if array.ndim == 1 else array[()]).item()

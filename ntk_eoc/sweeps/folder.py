@@ -1,0 +1,119 @@
+"""A run's folder: what was asked for (`run.json`), beside the store of what is done."""
+
+import json
+import os
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.store import Store
+
+FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the last run into a folder was asked to do.
+
+    Attributes:
+        name: The experiment's name.
+        experiment: Where it was loaded from, a path or `package.module`.
+        config: The config's path.
+        resolved: The whole config with every override in it.
+        ids: Ids of the planned cells, in the order of the grid.
+        costs: Their relative costs.
+        engines: What may have computed the records that count: versions, platform, precision.
+        provenance: Hash of the experiment's file, commit of its repository, command.
+    """
+
+    name: str
+    experiment: str
+    config: str
+    resolved: dict[str, Any]
+    ids: list[str]
+    costs: list[float]
+    engines: list[dict[str, Any]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def read(folder: Path) -> Run:
+    """Return what was asked for in a folder.
+
+    Raises:
+        UserError: If it is not the folder of a run.
+    """
+    if not folder.is_dir():
+        raise UserError(f"`dir` must be the folder of a run, got '{folder}', which is no folder.")
+    try:
+        return Run(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(
+            f"`dir` must be the folder of a run, got '{folder}', which has no {FILE}."
+        ) from None
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(
+            f"`dir` must hold a readable {FILE}, got '{folder / FILE}' ({error})."
+        ) from None
+
+
+def write(folder: Path, run: Run) -> None:
+    """Write `run.json`, whole or not at all."""
+    temporary = folder / f".{FILE}.{uuid.uuid4().hex}"
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(asdict(run), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(folder / FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Check, writing nothing, that the folder can be made and written to; `UserError` if not."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    reason = None
+    if not nearest.is_dir():
+        reason = f"'{nearest}' is no folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        reason = f"'{nearest}' is not writable"
+    if reason:
+        raise UserError(f"`out` must be a folder that can be written to, got '{folder}': {reason}.")
+
+
+def check_same_experiment(folder: Path, name: str) -> Run | None:
+    """Return the run already in the folder, if any; `UserError` if it is another experiment's."""
+    if not (folder / FILE).exists():
+        return None
+    before = read(folder)
+    if before.name != name:
+        raise UserError(
+            f"`out` must be a new folder or one of experiment {name!r},"
+            f" got '{folder}', which holds {before.name!r}."
+        )
+    return before
+
+
+def accept_engine(
+    folder: Path, before: Run | None, engine: dict[str, Any], mix: bool
+) -> list[dict[str, Any]]:
+    """Return the engines whose records count, this one included.
+
+    Raises:
+        UserError: If the folder's records come from another one and `mix` is not set.
+    """
+    engines = before.engines if before else []
+    if engine in engines or not engines or not Store(folder).entries():
+        return [*([] if engine not in engines else engines), *([engine] * (engine not in engines))]
+    if not mix:
+        other = engines[-1]
+        differing = [name for name in engine if other.get(name) != engine[name]]
+        there = ", ".join(f"{name} {other.get(name)}" for name in differing)
+        here = ", ".join(f"{name} {engine[name]}" for name in differing)
+        raise UserError(
+            f"`out` must be a folder of results by {here}, got '{folder}', by {there}:"
+            " take another folder, or let both count with --mix."
+        )
+    return [*engines, engine]

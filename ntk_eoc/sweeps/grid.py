@@ -1,0 +1,126 @@
+"""From a config to its cells: the product of the grid, the seeds split, every cell validated."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ntk_eoc.sweeps.config import RESERVED, Also, Cell, Config, digest, parse
+from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell to compute.
+
+    Attributes:
+        id: Hash of all the cell holds.
+        cell: The cell.
+        cost: Its relative duration.
+        memory: Bytes that one of its batches needs, 0 if the experiment does not say.
+    """
+
+    id: str
+    cell: Cell
+    cost: float
+    memory: float = 0.0
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The cell as plain JSON data."""
+        return self.cell.model_dump(mode="json")
+
+
+def cell_id(experiment: str, cell: Cell) -> str:
+    """Return the cell's id: 20 hexadecimal digits of the hash of its fields."""
+    return digest({"experiment": experiment, "cell": cell.model_dump(mode="json")}).hex()[:20]
+
+
+def plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
+    """Return every cell of the config in the order of the grid, seeds innermost.
+
+    Raises:
+        UserError: If a cell is refused, or a point stands twice with different seeds or batches.
+    """
+    planned: dict[str, Planned] = {}
+    splits: dict[bytes, list[str]] = {}
+    for point in _points(config):
+        cells = [parse(experiment.cell, split, where) for split in _split(config, point)]
+        ids = [cell_id(experiment.name, cell) for cell in cells]
+        outside = set(cells[0].outside_draw)
+        draw = digest(cells[0].model_dump(mode="json", exclude=outside))
+        if splits.setdefault(draw, ids) != ids:
+            named = {name: value for name, value in point.fields.items() if name in point.varied}
+            raise UserError(
+                f"{where}: `also` must give a point the same seeds and batch each time,"
+                f" got other ones for {named!r}."
+            )
+        for id_, cell in zip(ids, cells, strict=True):
+            cost, memory = (
+                _positive(experiment, "cost", cell),
+                _positive(experiment, "memory", cell),
+            )
+            planned.setdefault(id_, Planned(id_, cell, cost, memory))
+    return list(planned.values())
+
+
+@dataclass(frozen=True)
+class _Point:
+    fields: dict[str, Any]
+    varied: frozenset[str]
+    seeds: int
+    seeds_per_cell: int
+    batch: int
+
+
+def _points(config: Config) -> Iterator[_Point]:
+    for extra in (Also(), *config.also):
+        fixed = {k: v for k, v in config.fixed.items() if k not in extra.grid} | extra.fixed
+        grid = {k: v for k, v in config.grid.items() if k not in extra.fixed} | extra.grid
+        seeds = config.seeds if extra.seeds is None else extra.seeds
+        for values in itertools.product(*grid.values()):
+            yield _Point(
+                fields=fixed | dict(zip(grid, values, strict=True)),
+                varied=frozenset(grid),
+                seeds=seeds,
+                seeds_per_cell=extra.seeds_per_cell or config.seeds_per_cell or max(seeds, 1),
+                batch=extra.batch or config.batch or 1,
+            )
+
+
+def _split(config: Config, point: _Point) -> Iterator[dict[str, Any]]:
+    assert not RESERVED & point.fields.keys()
+    common = {
+        "dtype": config.dtype,
+        "root_seed": config.root_seed,
+        "batch": point.batch,
+        **point.fields,
+    }
+    for first in range(0, max(point.seeds, 1), point.seeds_per_cell):
+        seeds = min(point.seeds_per_cell, point.seeds - first)
+        yield common | {"first_seed": first, "seeds": seeds}
+
+
+def _positive(experiment: Experiment, name: str, cell: Cell) -> float:
+    value = getattr(experiment, name)(cell)
+    if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise UserError(
+            f"`{name}` of '{experiment.source}' must be a finite number >= 0, got {value!r}."
+        )
+    return float(value)
+
+
+def shard(planned: list[Planned], text: str | None) -> list[Planned]:
+    """Return the part `k/n` of the plan: every n-th cell of the list sorted by cost.
+
+    Raises:
+        UserError: If the text is not k/n with 1 <= k <= n.
+    """
+    longest_first = sorted(planned, key=lambda one: -one.cost)
+    if text is None:
+        return longest_first
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise UserError(f"`--shard` must be k/n with 1 <= k <= n, as in 2/8, got {text!r}.")
+    return longest_first[int(part) - 1 :: int(parts)]

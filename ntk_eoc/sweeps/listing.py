@@ -1,0 +1,47 @@
+"""The experiments of a folder and their configs, told without importing them."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+from ntk_eoc.sweeps.errors import UserError
+
+
+def describe(folder: Path) -> str:
+    """Return one paragraph an experiment: name, question, configs beside the folder.
+
+    Raises:
+        UserError: If the folder is not there.
+    """
+    if not folder.is_dir():
+        raise UserError(f"`dir` must be a folder of experiments, got '{folder}'.")
+    configs = _configs(folder.parent / "configs")
+    lines = []
+    for path in sorted(folder.glob("*.py")):
+        if path.stem.startswith("_"):
+            continue
+        lines.append(f"{path.stem}  {_question(path)}")
+        lines += [f"    {config}" for config, target in configs if target == path.resolve()]
+    return "\n".join(lines) or f"no experiments in '{folder}'"
+
+
+def _question(path: Path) -> str:
+    try:
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        return f"(cannot be read: {error})"
+    return (doc or "(no docstring)").split("\n\n")[0].replace("\n", " ")
+
+
+def _configs(folder: Path) -> list[tuple[Path, Path]]:
+    found = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            reference = tomllib.loads(path.read_text(encoding="utf-8")).get("experiment")
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+            continue
+        if isinstance(reference, str):
+            target = reference if reference.endswith(".py") else reference.replace(".", "/") + ".py"
+            base = path.parent if reference.endswith(".py") else folder.parent
+            found.append((path, (base / target).resolve()))
+    return found

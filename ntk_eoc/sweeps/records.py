@@ -1,0 +1,165 @@
+"""Records: what figures read. A sequence of finished cells that can be filtered and grouped."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from ntk_eoc.checks import unknown_name
+from ntk_eoc.sweeps import experiment as experiments
+from ntk_eoc.sweeps import folder as folders
+from ntk_eoc.sweeps import store
+from ntk_eoc.sweeps.config import Cell
+from ntk_eoc.sweeps.errors import DamagedError
+from ntk_eoc.sweeps.experiment import Experiment
+
+log = logging.getLogger("ntk_eoc.sweeps")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished cell.
+
+    Attributes:
+        cell: The cell, an instance of the experiment's own `Cell`.
+        arrays: Name → array, the seed axis first where there are seeds.
+        status: "ok", "non-finite", "out-of-memory" or "failed".
+        meta: Everything else: versions, device, precision, seconds, message.
+    """
+
+    cell: Any
+    arrays: dict[str, np.ndarray]
+    status: str
+    meta: dict[str, Any]
+
+
+def value_of(record: Record, name: str) -> Any:
+    """Return a field of the record's cell, hashable."""
+    value = getattr(record.cell, name)
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Records(Sequence[Record]):
+    """The records of one run, in the order of its grid, seeds innermost."""
+
+    def __init__(self, records: Sequence[Record], missing: int = 0, title: str = "") -> None:
+        self._records = list(records)
+        self.missing = missing
+        """How many cells were asked for and have no (undamaged) record."""
+        self.title = title
+        """The config's title."""
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Records": ...
+    def __getitem__(self, index: int | slice) -> "Record | Records":
+        """Return one record, or a slice as `Records`."""
+        if isinstance(index, slice):
+            return self._only(self._records[index])
+        return self._records[index]
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        return f"Records({len(self)} records, {len(self.bad)} bad, {self.missing} missing)"
+
+    @property
+    def ok(self) -> "Records":
+        """Those with status "ok"."""
+        return self._only([one for one in self if one.status == "ok"])
+
+    @property
+    def bad(self) -> "Records":
+        """Those with another status."""
+        return self._only([one for one in self if one.status != "ok"])
+
+    def where(self, **fields: Any) -> "Records":
+        """Return the records whose cell has these values."""
+        for name in fields:
+            self._check(name)
+        wanted = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return self._only([r for r in self if all(value_of(r, k) == wanted[k] for k in wanted)])
+
+    def values(self, name: str) -> list[Any]:
+        """Return the values of a cell's field, sorted, each once."""
+        self._check(name)
+        found = list(dict.fromkeys(value_of(record, name) for record in self))
+        try:
+            return sorted(found)
+        except TypeError:  # None among numbers, say
+            return sorted(found, key=str)
+
+    def group(self, *names: str) -> Iterator[tuple[tuple[Any, ...], "Records"]]:
+        """Iterate over (values of the named fields, the records that have them), in grid order."""
+        for name in names:
+            self._check(name)
+        groups: dict[tuple[Any, ...], list[Record]] = {}
+        for record in self:
+            key = tuple(value_of(record, name) for name in names)
+            groups.setdefault(key, []).append(record)
+        for key, members in groups.items():
+            yield key, self._only(members)
+
+    def stack(self, name: str) -> np.ndarray:
+        """Return an array of all records, their seeds concatenated in seed order.
+
+        Records without seeds (deterministic experiments) are stacked along a new first axis.
+
+        Raises:
+            KeyError: If a record lacks the array, or there is no record.
+        """
+        if not self._records:
+            raise KeyError(f"`{name}` of no records.")
+        for record in self:
+            if name not in record.arrays:
+                raise KeyError(unknown_name("array", name, record.arrays))
+        in_order = sorted(self._records, key=lambda record: record.cell.first_seed)
+        arrays = [record.arrays[name] for record in in_order]
+        if in_order[0].cell.seeds == 0:
+            return np.stack(arrays)
+        return np.concatenate(arrays)
+
+    def _only(self, records: list[Record]) -> "Records":
+        return Records(records, self.missing, self.title)
+
+    def _check(self, name: str) -> None:
+        fields = type(self._records[0].cell).model_fields if self._records else {}
+        if self._records and name not in fields:
+            raise ValueError(unknown_name("field", name, fields))
+
+
+def load(folder: Path) -> tuple[Records, Experiment]:
+    """Return the records of the cells that the folder's run asks for, and its experiment.
+
+    Damaged files and records by engines that do not count are left out, with a warning, and
+    counted as missing.
+    """
+    run = folders.read(folder)
+    experiment = experiments.load(run.experiment)
+    entries = store.Store(folder).entries()
+    found: list[Record] = []
+    for id_ in run.ids:
+        record = _load_one(entries[id_], run, experiment.cell) if id_ in entries else None
+        if record:
+            found.append(record)
+    missing = len(run.ids) - len(found)
+    return Records(found, missing, run.resolved.get("title", "")), experiment
+
+
+def _load_one(entry: store.Entry, run: folders.Run, model: type[Cell]) -> Record | None:
+    try:
+        meta, arrays = store.read(entry.path)
+    except (DamagedError, OSError) as error:
+        log.warning("%s is left out: %s", entry.path, error)
+        return None
+    if meta["engine"] not in run.engines:
+        log.warning("%s is left out: it was computed by %s", entry.path, meta["engine"])
+        return None
+    cell = model.model_validate_json(store.json.dumps(meta["cell"]))
+    return Record(cell, arrays, meta["status"], meta)

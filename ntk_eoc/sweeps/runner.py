@@ -1,0 +1,318 @@
+"""The runner: a config and a folder in, every missing cell computed, whatever happens."""
+
+import errno
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ntk_eoc.sweeps import cluster, grid, store
+from ntk_eoc.sweeps import config as configs
+from ntk_eoc.sweeps import experiment as experiments
+from ntk_eoc.sweeps import folder as folders
+from ntk_eoc.sweeps.errors import DamagedError, StoppedError, UserError, WorkerDiedError
+from ntk_eoc.sweeps.experiment import Experiment
+from ntk_eoc.sweeps.grid import Planned
+from ntk_eoc.sweeps.pool import InProcess, Pool, Processes
+from ntk_eoc.sweeps.progress import Progress
+from ntk_eoc.sweeps.store import Store
+from ntk_eoc.sweeps.worker import Outcome, Setup, record_meta
+
+LIVES = 2  # a cell that ends its worker this often is recorded as failed
+RETRIED = ("out-of-memory", "failed")
+log = logging.getLogger("ntk_eoc.sweeps")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a config, as the command line gives it.
+
+    Attributes:
+        config: The config's path.
+        out: The run's folder; `out/<name of the config>` by default.
+        overrides: `key=value` put over the config.
+        workers: Spawned processes; 1 computes in this one.
+        shard: "k/n": only this part of the cells.
+        retry: Compute cells again that failed or ran out of memory.
+        mix: Let records by other versions or platforms count as done.
+        device: "cpu", "gpu" or None for what JAX prefers.
+        memory: Bytes that the batches under way may need together, by the experiment's `memory`.
+        cluster: "local" or "slurm": `workers` Dask workers in place of processes.
+        scheduler: Address of a running Dask scheduler.
+    """
+
+    config: Path
+    out: Path | None = None
+    overrides: Sequence[str] = ()
+    workers: int = 1
+    shard: str | None = None
+    retry: bool = False
+    mix: bool = False
+    device: str | None = None
+    memory: float | None = None
+    cluster: str | None = None
+    scheduler: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.out or Path("out") / self.config.stem
+
+    def command(self) -> str:
+        """Return the command line that does this again."""
+        words = ["ntk-eoc", "run", str(self.config), "--out", str(self.folder)]
+        for override in self.overrides:
+            words += ["--set", override]
+        words += ["--workers", str(self.workers)] if self.workers > 1 else []
+        words += ["--shard", self.shard] if self.shard else []
+        words += ["--device", self.device] if self.device else []
+        words += ["--memory", f"{self.memory / 2**30:g}"] if self.memory else []
+        words += ["--cluster", self.cluster] if self.cluster else []
+        words += ["--scheduler", self.scheduler] if self.scheduler else []
+        words += ["--mix"] * self.mix
+        return shlex.join(words)
+
+
+@dataclass
+class Summary:
+    """What a sweep did: cells by status, and those done before it began."""
+
+    folder: Path
+    planned: int
+    before: int
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def run(options: Options) -> Summary:
+    """Run a config: check everything, then compute what is missing.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: Before anything is written, if the config, the flags or the folder are wrong.
+        StoppedError: If the disk is full or workers cannot start; what is done is kept.
+        KeyboardInterrupt: On Ctrl-C or SIGTERM; what is done is kept.
+    """
+    _check(options)
+    config = configs.load(options.config, options.overrides)
+    reference = experiments.resolve(config.experiment, options.config)
+    experiment = experiments.load(reference)
+    planned = grid.plan(config, experiment, str(options.config))
+    mine = grid.shard(planned, options.shard)
+    folder = options.folder
+    folders.check_writable(folder)
+    before = folders.check_same_experiment(folder, experiment.name)
+
+    provenance = _provenance(experiment)
+    setup = Setup(
+        experiment=reference,
+        folder=str(folder.resolve()),
+        device=options.device,
+        provenance=provenance,
+        retry=RETRIED if options.retry else (),
+    )
+    with _pool(setup, options) as pool:
+        engines = folders.accept_engine(folder, before, pool.engine(), options.mix)
+        run_ = folders.Run(
+            name=experiment.name,
+            experiment=reference,
+            config=str(options.config),
+            resolved=config.model_dump(mode="json"),
+            ids=[one.id for one in planned],
+            costs=[one.cost for one in planned],
+            engines=engines,
+            provenance=provenance | {"command": options.command()},
+        )
+        try:
+            records = Store(folder)
+            records.create()
+            folders.write(folder, run_)
+            with log_file(folder):
+                return _sweep(records, pool, mine, run_, options)
+        except OSError as error:
+            raise _stopped(error, folder) from error
+
+
+def _sweep(
+    records: Store, pool: Pool, mine: list[Planned], run_: folders.Run, options: Options
+) -> Summary:
+    retried = RETRIED if options.retry else ()
+    records.clear_leftovers()
+    done = _done(records, mine, run_.engines, retried)
+    todo = [one for one in mine if one.id not in done]
+    summary = Summary(options.folder, planned=len(mine), before=len(done))
+    log.info("%s: %d cells, %d done before", options.command(), len(mine), len(done))
+    give_up = partial(_give_up, records, pool, run_)
+    try:
+        with Progress(len(mine), len(done), sum((one.cost for one in todo), 0.0)) as progress:
+            for one, outcome in _compute(pool, todo, give_up, options.memory or host_memory()):
+                summary.counts[outcome.status] += 1
+                if outcome.message:
+                    log.warning("cell %s %s: %s", one.id, outcome.status, outcome.message)
+                progress.advance(one.cost)
+    finally:
+        log.info("ended: %s", dict(summary.counts))
+        records.settle()
+    return summary
+
+
+def _done(
+    records: Store,
+    planned: list[Planned],
+    engines: list[dict[str, Any]],
+    retried: tuple[str, ...],
+) -> set[str]:
+    """Return the ids with a sound record that counts; damaged files are set aside."""
+    entries = records.entries()
+    done = set()
+    for one in planned:
+        entry = entries.get(one.id)
+        if entry is None or entry.status in retried:
+            continue
+        try:
+            meta = store.read_meta(entry.path)
+        except DamagedError as error:
+            log.warning("%s is damaged (%s): set aside and computed again.", entry.path, error)
+            records.set_aside(entry.path)
+            continue
+        if meta["engine"] in engines:
+            done.add(one.id)
+        else:
+            log.warning("%s is by %s: set aside, computed again.", entry.path, meta["engine"])
+            records.set_aside(entry.path)
+    return done
+
+
+def _compute(
+    pool: Pool, todo: list[Planned], give_up: Callable[[Planned], Outcome], memory: float
+) -> Iterator[tuple[Planned, Outcome]]:
+    """Compute the cells in about this order and yield each one's outcome as it comes.
+
+    A cell waits while the batches under way leave too little of `memory` for its own; alone it
+    always runs.
+    """
+    waiting = deque(todo)
+    running: dict[Future[Outcome], Planned] = {}
+    deaths: Counter[str] = Counter()
+    while waiting or running:
+        while waiting and len(running) < pool.slots:
+            free = memory - sum(one.memory for one in running.values())
+            one = next((one for one in waiting if one.memory <= free or not running), None)
+            if one is None:
+                break
+            waiting.remove(one)
+            running[pool.submit(one.id, one.fields)] = one
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            one = running.pop(future)
+            try:
+                outcome = pool.result(future)
+            except WorkerDiedError:
+                deaths[one.id] += 1
+                log.warning("cell %s ended its worker (%d)", one.id, deaths[one.id])
+                if deaths[one.id] < LIVES:
+                    waiting.appendleft(one)
+                else:
+                    yield one, give_up(one)
+                continue
+            if outcome.status == "claimed elsewhere":
+                waiting.append(one)
+                time.sleep(0.1 if len(waiting) == 1 else 0.0)
+                continue
+            yield one, outcome
+
+
+def _give_up(records: Store, pool: Pool, run_: folders.Run, one: Planned) -> Outcome:
+    """Record a cell that ended its worker each time."""
+    message = f"ended its worker {LIVES} times (out of memory, or a crash in native code)"
+    meta = record_meta(one.id, one.fields, "failed", 0.0, message)
+    about = {"experiment": run_.name, "engine": pool.engine(), "machine": {}}
+    records.write(meta | about | {"provenance": run_.provenance}, {})
+    return Outcome(one.id, "failed", 0.0, message)
+
+
+@contextmanager
+def _pool(setup: Setup, options: Options) -> Iterator[Pool]:
+    pool: Pool
+    if options.cluster or options.scheduler:
+        pool = cluster.connect(setup, options.cluster, options.scheduler, options.workers)
+    elif options.workers == 1:
+        pool = InProcess(setup)
+    else:
+        pool = Processes(setup, options.workers)
+    finished = False
+    try:
+        yield pool
+        finished = True
+    except WorkerDiedError as error:
+        raise StoppedError(str(error)) from None
+    finally:
+        pool.close(now=not finished)
+
+
+@contextmanager
+def log_file(folder: Path) -> Iterator[None]:
+    """Log what this run does to a file of its own under `log/`."""
+    (folder / "log").mkdir(exist_ok=True)
+    begun = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    path = folder / "log" / f"{begun}-{os.uname().nodename}-{os.getpid()}.log"
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    level = log.level
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+        handler.close()
+
+
+def host_memory() -> float:
+    """Return four fifths of this machine's memory, in bytes."""
+    return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _check(options: Options) -> None:
+    if options.workers < 1:
+        raise UserError(f"`--workers` must be >= 1, got {options.workers!r}.")
+    if options.memory is not None and not options.memory > 0:
+        raise UserError(f"`--memory` must be > 0 GiB, got {options.memory / 2**30:g}.")
+    if options.cluster and options.scheduler:
+        raise UserError(
+            f"`--scheduler` must stand without `--cluster`, got {options.scheduler!r}"
+            f" and {options.cluster!r}."
+        )
+
+
+def _provenance(experiment: Experiment) -> dict[str, Any]:
+    home = str(experiment.source.parent)
+    git = ["git", "-C", home, "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True)
+        commit = found.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = "unknown"
+    return {
+        "source": str(experiment.source),
+        "sha256": experiment.sha256,
+        "commit": commit,
+        "argv": sys.argv,
+    }
+
+
+def _stopped(error: OSError, folder: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoppedError(f"the disk of '{folder}' is full; every record already there is kept.")
+    return UserError(f"`out` must be a folder that can be written to, got '{folder}': {error}.")

@@ -1,0 +1,189 @@
+"""The store: one file a record, written whole or not at all, checked to the last byte.
+
+A record is a `.npz` that `numpy.load` reads, with the arrays and a member `meta.json`. Its ZIP
+comment, the last bytes of the file, holds the SHA-256 of every byte before it. The name is
+`<cell id>.<status>.npz`, so that a listing alone says what is done.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import uuid
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntk_eoc.sweeps.errors import DamagedError
+
+STATUSES = ("ok", "non-finite", "out-of-memory", "failed")
+META = "meta.json"
+_SEAL = b"sha256="
+_SEAL_LENGTH = len(_SEAL) + 64
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's zero, so that equal records are equal files
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record file in a listing."""
+
+    id: str
+    status: str
+    path: Path
+    seconds: float
+    """When it was written, in seconds since 1970."""
+
+
+class Store:
+    """The records in one folder; any number of processes may write to it at once.
+
+    A writer claims a cell by locking one byte of the file `.claims`. The kernel drops the lock
+    when the process ends, however it ends: nothing is left behind that blocks a later run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cells = folder / "cells"
+        self.damaged = folder / "damaged"
+        self._claims: int | None = None
+
+    def create(self) -> None:
+        """Make the folders."""
+        self.cells.mkdir(parents=True, exist_ok=True)
+        (self.folder / "tmp").mkdir(exist_ok=True)
+
+    def entries(self) -> dict[str, Entry]:
+        """Return the record files by cell id, from the listing alone; the best status first."""
+        found: dict[str, Entry] = {}
+        if not self.cells.is_dir():
+            return found
+        for item in os.scandir(self.cells):
+            id_, _, rest = item.name.partition(".")
+            status, _, suffix = rest.partition(".")
+            if suffix != "npz" or status not in STATUSES:
+                continue
+            entry = Entry(id_, status, Path(item.path), item.stat().st_mtime)
+            held = found.get(id_)
+            if held is None or STATUSES.index(status) < STATUSES.index(held.status):
+                found[id_] = entry
+        return found
+
+    def has(self, id_: str, statuses: tuple[str, ...] = STATUSES) -> bool:
+        """Say whether a record of the cell with one of the statuses is there."""
+        return any(self._path(id_, status).exists() for status in statuses)
+
+    def write(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Path:
+        """Write a record: a temporary name, fsync, rename; then drop the cell's older records."""
+        path = self._path(meta["id"], meta["status"])
+        temporary = self.folder / "tmp" / f"{meta['id']}.{uuid.uuid4().hex}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(pack(meta, arrays))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for status in STATUSES:
+            if status != meta["status"]:
+                self._path(meta["id"], status).unlink(missing_ok=True)
+        return path
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a damaged file out of the records' way and return where it went."""
+        self.damaged.mkdir(exist_ok=True)
+        target = self.damaged / f"{path.name}.{uuid.uuid4().hex[:8]}"
+        path.rename(target)
+        return target
+
+    def claim(self, id_: str) -> bool:
+        """Claim a cell for this process; False if another process holds it."""
+        try:
+            if self._claims is None:
+                self._claims = os.open(self.folder / ".claims", os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(id_[:12], 16))
+        except BlockingIOError:
+            return False
+        except OSError:
+            # A file system without locks: two sweeps may compute a cell twice, to the same bits.
+            return True
+        return True
+
+    def release(self, id_: str) -> None:
+        """Give a claimed cell back."""
+        if self._claims is not None:
+            try:
+                fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, int(id_[:12], 16))
+            except OSError:
+                return
+
+    def clear_leftovers(self) -> None:
+        """Remove temporary files of writers that were killed: nobody holds their cells' claims."""
+        for path in (self.folder / "tmp").glob("*"):
+            id_ = path.name.partition(".")[0]
+            if self.claim(id_):
+                path.unlink(missing_ok=True)
+                self.release(id_)
+
+    def settle(self) -> None:
+        """Ask the disk to keep the names of the records, too (their contents it has)."""
+        handle = os.open(self.cells, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _path(self, id_: str, status: str) -> Path:
+        return self.cells / f"{id_}.{status}.npz"
+
+
+def pack(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+    """Return the bytes of a record file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(META, _EPOCH), json.dumps(meta, sort_keys=True))
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), member.getvalue())
+        archive.comment = _SEAL + b"0" * 64
+    body = buffer.getvalue()[:-64]
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return a record's metadata and arrays.
+
+    Raises:
+        DamagedError: If any byte of the file, or its name, is not as written.
+    """
+    meta, archive = _open(path)
+    arrays = {}
+    for member in archive.namelist():
+        if member != META:
+            content = io.BytesIO(archive.read(member))
+            arrays[member.removesuffix(".npy")] = np.lib.format.read_array(content)
+    return meta, arrays
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Return a record's metadata, the whole file checked; errors as in `read`."""
+    return _open(path)[0]
+
+
+def _open(path: Path) -> tuple[dict[str, Any], zipfile.ZipFile]:
+    data = path.read_bytes()
+    body, seal = data[:-64], data[-64:]
+    if len(data) < _SEAL_LENGTH or not body.endswith(_SEAL):
+        raise DamagedError("it is cut short or is no record")
+    if hashlib.sha256(body).hexdigest().encode() != seal:
+        raise DamagedError("its checksum does not match")
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    meta = json.loads(archive.read(META))
+    if path.name != f"{meta['id']}.{meta['status']}.npz":
+        raise DamagedError(f"it holds the record {meta['id']}.{meta['status']}")
+    return meta, archive

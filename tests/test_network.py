@@ -1,0 +1,65 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+from flax import nnx
+
+import ntk_eoc as ne
+from ntk_eoc.network import draw_params
+
+
+def test_exact_widths():
+    assert ne.widths("quadratic", m=64, depth=4, outputs=1) == (64, 256, 576, 1)
+    assert ne.widths("linear", 3, 3, 2) == (3, 6, 2)
+    assert ne.widths("constant", 3, 3) == (3, 3, 1)
+    assert ne.widths("cubic", 2, 3) == (2, 16, 1)
+    assert ne.widths("quadratic", 5, 1, 7) == (7,)
+
+
+@pytest.mark.parametrize("sigma_b", [0.0, 0.6])
+def test_agrees_with_the_definition(sigma_b):
+    init = ne.Init(ne.activation("leaky_relu"), 1.2, sigma_b)
+    mlp = ne.MLP(init, 4, (6, 5, 3), rngs=nnx.Rngs(0))
+    f, params = ne.functional(mlp)
+    assert ("bias" in params["layers"][1]) == (sigma_b > 0)
+    assert "bias" not in params["layers"][0]
+    x = jax.random.normal(jax.random.key(1), (4,))
+    np.testing.assert_allclose(f(params, x), references.mlp_forward(init, params, x), rtol=1e-13)
+    np.testing.assert_array_equal(f(params, x), mlp(x))
+
+
+def test_within_error_the_output_variance_is_q():
+    # At the EOC the variance of an output is ‖x‖²/d at any depth; a wide net shows it.
+    init = ne.edge_of_chaos(ne.activation("abs"))
+    x = jnp.array([1.0, 2.0, 2.0, 0.0])
+
+    def output(key):
+        return ne.functional(ne.MLP(init, 4, (40, 40, 1), rngs=nnx.Rngs(params=key)))
+
+    keys = jax.random.split(jax.random.key(3), 4000)
+    draws = np.asarray(
+        jax.lax.map(lambda k: output(k)[0](output(k)[1], x)[0] ** 2, keys, batch_size=500)
+    )
+    error = draws.std(ddof=1) / np.sqrt(draws.size)
+    assert abs(draws.mean() - 9 / 4) <= 4 * error
+
+
+def test_exact_vmapped_draws_are_the_single_ones():
+    init = ne.edge_of_chaos(ne.activation("relu"))
+    keys = jax.random.split(jax.random.key(0), 3)
+    many = jax.vmap(lambda key: draw_params(key, init, 3, (4, 1)))(keys)
+    one = draw_params(keys[1], init, 3, (4, 1))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[1], b), many, one)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="`schedule` must be one of .* Did you mean 'quadratic'"):
+        ne.widths("quadratc", 3, 3)
+    with pytest.raises(ValueError, match="`m` must be >= 1, got 0"):
+        ne.widths("linear", 0, 3)
+    init = ne.edge_of_chaos(ne.activation("relu"))
+    with pytest.raises(ValueError, match=r"`widths\[1\]` must be >= 1, got -2"):
+        ne.MLP(init, 3, (4, -2), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"`len\(widths\)` must be >= 1"):
+        ne.MLP(init, 3, (), rngs=nnx.Rngs(0))

@@ -1,0 +1,191 @@
+"""`ntk_sampled` has the law of direct draws, at any rank, in any blocks, over any batch."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import ntk_eoc as ne
+from ntk_eoc.eoc import Init
+from ntk_eoc.kernels import blocks
+from ntk_eoc.kernels.gradient_independence import gradient_independence_sampled
+from tests.reference_sampled import direct_ntk, direct_weights
+
+TANH = Init(ne.Activation("tanh", jnp.tanh), sigma_w=1.3, sigma_b=0.5)
+RELU = ne.edge_of_chaos(ne.activation("relu"))
+ABS = ne.edge_of_chaos(ne.activation("abs"))
+INITS = {"relu": RELU, "abs": ABS, "tanh": TANH}
+
+
+# Most of the time goes to compiling: for these sizes the quick compiler is quicker overall.
+quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def draw(init, x, widths, count, seed=11, jit=quick, **options):
+    """`count` draws of the sampler as [count, n, n, k, k], in one batch."""
+    keys = jax.random.split(jax.random.key(seed), count)
+    return np.asarray(
+        jit(jax.vmap(lambda key: ne.ntk_sampled(key, init, x, widths, **options)))(keys)
+    )
+
+
+def single(key, init, x, widths, **options):
+    return np.asarray(quick(lambda key: ne.ntk_sampled(key, init, x, widths, **options))(key))
+
+
+def statistics(kernels, seed):
+    """Of kernels [s, n, n, k, k]: entries, eigenvalues, products, random projections."""
+    count, n, _, k, _ = kernels.shape
+    matrices = kernels.transpose(0, 1, 3, 2, 4).reshape(count, n * k, n * k)
+    entries = matrices[:, *np.triu_indices(n * k)]
+    rng = np.random.default_rng(seed)
+    pairs = rng.integers(0, entries.shape[1], (2, 12))
+    products = entries[:, pairs[0]] * entries[:, pairs[1]]
+    projections = entries @ rng.normal(size=(entries.shape[1], 8))
+    return np.concatenate([entries, np.linalg.eigvalsh(matrices), products, projections], axis=1)
+
+
+def smallest_p(one, other, seed=0):
+    """The smallest p-value of two-sample Kolmogorov–Smirnov tests, times their number."""
+    one, other = statistics(one, seed), statistics(other, seed)
+    # Rounding makes steps out of exactly constant statistics (eigenvalues that are 0).
+    scale = np.abs(one).max(axis=0, keepdims=True) + np.abs(one).max() * 1e-9
+    one, other = np.round(one / scale, 9), np.round(other / scale, 9)
+    p = [
+        stats.ks_2samp(a, b, method="asymp").pvalue
+        for a, b in zip(one.T, other.T, strict=True)
+        if np.ptp(a) > 0 or np.ptp(b) > 0
+    ]
+    assert len(p) > 20
+    return min(p) * len(p)
+
+
+def inputs(n, d, seed=1):
+    """Inputs of unequal norms."""
+    return np.asarray(jax.random.normal(jax.random.key(seed), (n, d)))
+
+
+def compare(name, n, widths, count, d=4):
+    init, x = INITS[name], inputs(n, d)
+    direct = direct_ntk(init, direct_weights(12, count, d, widths), x)
+    return smallest_p(draw(init, x, widths, count), direct)
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "widths"), [("abs", 2, (5, 30, 3)), ("tanh", 5, (3, 8, 2, 1))]
+)
+def test_within_error_law_is_that_of_direct_draws(name, n, widths):
+    assert compare(name, n, widths, 6000) > 0.01
+
+
+WIDTHS = {2: (9,), 3: (6, 4), 4: (8, 2, 30)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("name", INITS)
+def test_within_error_law_of_every_shape(name, n, depth, outputs):
+    assert compare(name, n, (*WIDTHS[depth], outputs), 20_000) > 0.01
+
+
+def test_exact_one_layer_is_deterministic(key):
+    x = inputs(4, 3)
+    kernel = ne.ntk_sampled(key, RELU, x, (2,))
+    expected = np.einsum("ij,ab->ijab", x @ x.T / 3, np.eye(2))
+    np.testing.assert_allclose(kernel, expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exact_parallel_inputs_stay_parallel(key, dtype):
+    """A repeated input and, for absolute value, a reversed one see the same network."""
+    x = inputs(3, 4)
+    x = np.concatenate([x, x[:1], -2 * x[1:2]])  # five points, in layers of rank 4, 3 and 3
+    kernel = single(key, ABS, x, (3, 7, 2), dtype=dtype)
+    assert kernel.dtype == np.float64
+    eps = np.finfo(dtype).eps * 50 * np.abs(kernel).max()
+    np.testing.assert_allclose(kernel[3], kernel[0], atol=eps)
+    np.testing.assert_allclose(kernel[:, 3], kernel[:, 0], atol=eps)
+    # |−2z| = 2|z|: every factor of every term of K doubles with the input.
+    np.testing.assert_allclose(np.diagonal(kernel[4, 4]), 4 * np.diagonal(kernel[1, 1]), atol=eps)
+
+
+def test_exact_blocks_and_stored_draws_change_rounding_only(key, monkeypatch):
+    x, widths = inputs(40, 6), (3001, 5000, 4100, 1)
+    kernels, plans = [], []
+    for longest, memory in ((2**16, 2**29), (2**16, 2**23), (2**30, 2**30)):
+        monkeypatch.setitem(blocks.BLOCK, "cpu", longest)
+        _, plan = blocks.prepare("", TANH, x, widths, memory, None, copies=1)
+        plans.append([(layer.block, layer.blocks, layer.stored) for layer in plan.layers])
+        kernels.append(single(key, TANH, x, widths, memory=memory))
+    assert len({str(plan) for plan in plans}) == 3
+    assert {stored for plan in plans for *_, stored in plan} == {True, False}
+    for kernel in kernels[1:]:
+        # Sums of 5,000 terms in another order, through five products: some thousands of epsilons.
+        np.testing.assert_allclose(kernel, kernels[0], rtol=0, atol=1e-12 * kernels[0].max())
+
+
+@pytest.mark.timeout(60)  # the obvious sampler hangs in batches of 3,000 and more
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_within_error_law_and_mean_in_one_large_batch(dtype):
+    """As a user would run it: 6,000 keys, in float32 too. E K(x, x) = l ‖x‖²/m_0 at any width."""
+    x, widths, count = inputs(3, 4), (7, 3, 4, 1), 6000
+    kernels = draw(RELU, x, widths, count, jit=jax.jit, dtype=dtype)
+    assert smallest_p(kernels, direct_ntk(RELU, direct_weights(5, count, 4, widths), x)) > 0.01
+    diagonal = kernels[..., 0, 0].diagonal(axis1=1, axis2=2)
+    limit = 4 * (x**2).sum(axis=1) / 4
+    error = diagonal.std(axis=0, ddof=1) / count**0.5
+    assert np.all(np.abs(diagonal.mean(axis=0) - limit) < 4 * error)
+
+
+def test_scales_like_one_over_the_root_of_the_width():
+    x = inputs(4, 5)
+    limit = np.asarray(ne.ntk_infinite(ABS, jnp.asarray(x), jnp.asarray(x), depth=3))
+    error = [
+        np.sqrt(np.mean((draw(ABS, x, (m, m, 1), 64)[..., 0, 0] - limit) ** 2)) for m in (100, 6400)
+    ]
+    slope = np.log(error[1] / error[0]) / np.log(64)
+    assert -0.57 < slope < -0.43  # 64 draws: 0.02 of statistical error
+
+
+def test_exact_independent_gradients_fail_the_test_of_the_law():
+    """The same comparison tells the gradient-independent kernel from the true one."""
+    x, widths, count = inputs(2, 4), (30, 2, 30, 1), 20_000
+    keys = jax.random.split(jax.random.key(11), count)
+    f = jax.vmap(lambda key: gradient_independence_sampled(key, TANH, x, widths))
+    drawn = quick(f)(keys)
+    direct = direct_ntk(TANH, direct_weights(12, count, 4, widths), x)
+    assert smallest_p(np.asarray(drawn.kernel), direct) > 0.01
+    assert smallest_p(np.asarray(drawn.independent), direct) < 1e-6
+
+
+def test_exact_bad_input_is_refused(key):
+    x = inputs(3, 4)
+    with pytest.raises(ValueError, match=r"`len\(widths\)` must be >= 1, got 0"):
+        ne.ntk_sampled(key, RELU, x, ())
+    for bad in (0, -3):
+        with pytest.raises(ValueError, match=rf"`widths\[1\]` must be >= 1, got {bad}"):
+            ne.ntk_sampled(key, RELU, x, (4, bad, 1))
+    with pytest.raises(ValueError, match=r"`x` must be \[n, d\] with n, d >= 1, got \(0, 4\)"):
+        ne.ntk_sampled(key, RELU, x[:0], (4, 1))
+    with pytest.raises(
+        ValueError, match=r"`memory` must be >= \d+ bytes \(n = 3, k = 1\), got 1000"
+    ):
+        ne.ntk_sampled(key, RELU, x, (4, 1), memory=1000)
+    with pytest.raises(ValueError, match="`dtype` must be float32 or float64, got 'float16'"):
+        ne.ntk_sampled(key, RELU, x, (4, 1), dtype="float16")
+
+
+def test_exact_the_library_asks_for_float64_and_leaves_it_alone(key):
+    x = inputs(3, 4).astype(np.float32)
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(RuntimeError, match="`ntk_sampled` needs float64"):
+            ne.ntk_sampled(key, RELU, x, (4, 1))
+        assert not jax.config.jax_enable_x64
+    finally:
+        jax.config.update("jax_enable_x64", True)
