@@ -117,7 +117,7 @@ def _step(init: Init, engine: Engine, parity: int, panels: Panels | None, pairs:
     spread = [jnp.broadcast_to(x, shape) for x in (pairs.q1[:, None], pairs.q2[None, :])]
     beyond = (pairs.delta > pairs.eta) & (parity != 0)
     delta = jnp.where(beyond, pairs.eta, pairs.delta)
-    gap, slope = engine(*spread, delta, jnp.where(beyond, pairs.delta, pairs.eta))
+    gap, slope = engine(spread[0], spread[1], delta, jnp.where(beyond, pairs.delta, pairs.eta))
     mean = (square1[:, None] + square2[None, :]) / 2 - gap
     mirrored = beyond & (parity == -1)
     slope = jnp.where(beyond & (parity == 1), -slope, slope)
