@@ -443,3 +443,52 @@ def test_exact_a_small_full_disk_for_real(tmp_path):
         assert not list((disk / "out" / "tmp").iterdir())
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_exact_list_tells_questions_and_configs(tmp_path):
+    from ntk_eoc.sweeps import listing
+
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "experiments" / "noise.py").write_text(NOISE.read_text())
+    (tmp_path / "experiments" / "_shared.py").write_text("")
+    (tmp_path / "configs" / "a.toml").write_text('experiment = "../experiments/noise.py"')
+    (tmp_path / "configs" / "b.toml").write_text('experiment = "experiments.noise"')
+    (tmp_path / "configs" / "c.toml").write_text('experiment = "../experiments/other.py"')
+    assert listing.describe(tmp_path / "experiments").splitlines() == [
+        "noise  What do Gaussian draws look like? A tiny experiment for the tests of the sweeps.",
+        f"    {tmp_path / 'configs' / 'a.toml'}",
+        f"    {tmp_path / 'configs' / 'b.toml'}",
+    ]
+
+
+def test_exact_an_experiment_is_a_script(tmp_path, monkeypatch):
+    from ntk_eoc.sweeps import script
+
+    calls = []
+
+    def run_it(words, check):
+        calls.append(words[1:])
+        return subprocess.CompletedProcess(words, 3)
+
+    monkeypatch.setattr(subprocess, "run", run_it)
+    monkeypatch.setattr(sys, "argv", ["noise.py"])
+    with pytest.raises(SystemExit, match="3"):
+        script.main(str(tmp_path / "experiments" / "noise.py"))
+    monkeypatch.setattr(sys, "argv", ["noise.py", "mine.toml", "--workers", "2"])
+    with pytest.raises(SystemExit, match="3"):
+        script.main(str(tmp_path / "experiments" / "noise.py"))
+    default = str(tmp_path.resolve() / "configs" / "noise.toml")
+    assert calls == [
+        ["-m", "ntk_eoc", "run", default, "--figures"],
+        ["-m", "ntk_eoc", "run", "mine.toml", "--figures", "--workers", "2"],
+    ]
+
+
+def test_exact_an_id_does_not_change_with_the_code():
+    """A golden id: a store of last month must be found by today's code."""
+    experiment = experiments.load(str(NOISE))
+    cell = experiment.cell(size=2, scale=2.0, seeds=4, batch=3)
+    assert grid.cell_id("noise", cell) == "7ea1fd7a0c10c045618b"
+    words = jax.random.key_data(cell.key()).tolist()
+    assert words == [3488971473, 570311467]

@@ -105,8 +105,10 @@ def accept_engine(
         UserError: If the folder's records come from another one and `mix` is not set.
     """
     engines = before.engines if before else []
-    if engine in engines or not engines or not Store(folder).entries():
-        return [*([] if engine not in engines else engines), *([engine] * (engine not in engines))]
+    if engine in engines:
+        return engines
+    if not engines or not Store(folder).entries():
+        return [engine]
     if not mix:
         other = engines[-1]
         differing = [name for name in engine if other.get(name) != engine[name]]

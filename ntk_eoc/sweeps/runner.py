@@ -183,6 +183,8 @@ def _done(
             continue
         try:
             meta = store.read_meta(entry.path)
+        except FileNotFoundError:  # another run has just set it aside
+            continue
         except DamagedError as error:
             log.warning("%s is damaged (%s): set aside and computed again.", entry.path, error)
             records.set_aside(entry.path)

@@ -5,6 +5,7 @@ comment, the last bytes of the file, holds the SHA-256 of every byte before it. 
 `<cell id>.<status>.npz`, so that a listing alone says what is done.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -93,12 +94,11 @@ class Store:
                 self._path(meta["id"], status).unlink(missing_ok=True)
         return path
 
-    def set_aside(self, path: Path) -> Path:
-        """Move a damaged file out of the records' way and return where it went."""
+    def set_aside(self, path: Path) -> None:
+        """Move a file that does not count out of the records' way, unless another run has."""
         self.damaged.mkdir(exist_ok=True)
-        target = self.damaged / f"{path.name}.{uuid.uuid4().hex[:8]}"
-        path.rename(target)
-        return target
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(self.damaged / f"{path.name}.{uuid.uuid4().hex[:8]}")
 
     def claim(self, id_: str) -> bool:
         """Claim a cell for this process; False if another process holds it."""
@@ -116,10 +116,8 @@ class Store:
     def release(self, id_: str) -> None:
         """Give a claimed cell back."""
         if self._claims is not None:
-            try:
+            with contextlib.suppress(OSError):
                 fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, int(id_[:12], 16))
-            except OSError:
-                return
 
     def clear_leftovers(self) -> None:
         """Remove temporary files of writers that were killed: nobody holds their cells' claims."""
