@@ -52,9 +52,9 @@ def _inner(
     b: Complex[np.ndarray, "k j"],
     mass: Float[np.ndarray, "j"],
     gamma2: float,
-    s: Float[np.ndarray, "k q"],
+    s: Complex[np.ndarray, "k q"],
 ) -> Complex[np.ndarray, "k q"]:
-    """Solve 1/m = −s + γ₂ E[B/(1 + B m)] with Im m < 0, for real s and Im B > 0.
+    """Solve 1/m = −s + γ₂ E[B/(1 + B m)] with Im m < 0, for Im s <= 0 and Im B > 0.
 
     m ↦ 1/(−s + γ₂ E[1/(1/B + m)]) maps the lower half-plane into itself, so that the root there is
     unique: Newton's method from the damped iteration, and any root with Im m < 0 is the one.
@@ -89,7 +89,8 @@ def transform(
 ) -> Complex[np.ndarray, "k"]:
     """Return m_μ(z) for Im z > 0; `squares` are values of D² and their masses.
 
-    The line is s = −1/(2c_1²) + L tan(θ/2) with equal steps in θ, doubled until nothing moves.
+    The line is s = −1/(2c_1²) + L tan(θ/2), turned, with equal steps in θ, doubled until nothing
+    moves.
     """
     t, mass = squares
     t, mass, zero = t[t > 0], mass[t > 0], float(mass[t == 0].sum())
@@ -97,18 +98,22 @@ def transform(
     todo, previous = np.arange(len(z)), np.full(z.shape, np.inf + 0j)
     while len(todo):
         gap = nu2 * t - z[todo, None]
-        b = t / gap
+        # Turned by half the angle that the spectrum of G leaves free, the line keeps away from the
+        # zero eigenvalues of G, and from what lies near them.
+        angle = (np.pi - np.max(np.angle(t / gap), axis=1)) / 2
+        turn = np.exp(1j * angle)[:, None]
+        b, target = turn * t / gap, -turn / c1**2
         theta = (np.arange(points) + 0.5) * 2 * np.pi / points - np.pi
         length = 1 / (2 * c1**2) + gamma2 * np.abs(b @ mass)[:, None]
-        s = -1 / (2 * c1**2) + length * np.tan(theta / 2)
+        s = target / 2 + length * np.tan(theta / 2)
         m = _inner(b, mass, gamma2, s)
         # −1/c_1² − s is the mirror image of s on the line: h there is h at −θ.
-        pole = (t / gap**2)[:, None, :] / (1 + b[:, None, :] * m[..., None])
+        pole = (turn * t / gap**2)[:, None, :] / (1 + b[:, None, :] * m[..., None])
         h = gamma2 * m * (pole @ mass)
         step = length / (2 * np.cos(theta / 2) ** 2) * 2 * np.pi / points
         line = np.sum(h[:, ::-1] * m * step, axis=1) / (2j * np.pi)
         value = (1 / gap) @ mass + line / gamma2 - zero / z[todo]
-        done = (np.abs(value - previous[todo]) < 1e-10 * np.abs(value)) | (points >= 4096)
+        done = (np.abs(value - previous[todo]) < 1e-10 * np.abs(value)) | (points >= 1024)
         result[todo], previous[todo] = value, value
         todo, points = todo[~done], 2 * points
     return result
@@ -138,13 +143,13 @@ def gram_law_general(
     top = float(np.max(rule[0]))
     high = top * (nu2 + 2 * c1**2 * (1 + np.sqrt(gamma2)) ** 2)
     width = high * (1 + 2 / np.sqrt(gamma1))
-    u = np.linspace(high - width, width, 240)
+    u = np.linspace(high - width, width, 100)
     low = LEAST * width
     inside = _above(compute, gamma1, u, low)
     turns = np.nonzero(np.diff(inside.astype(int)))[0]
     lo, hi = u[turns].copy(), u[turns + 1].copy()
     rising = inside[turns + 1]
-    for _ in range(12):
+    for _ in range(8):
         middle = (lo + hi) / 2
         there = _above(compute, gamma1, middle, low) == rising
         lo, hi = np.where(there, lo, middle), np.where(there, middle, hi)
