@@ -94,8 +94,8 @@ def _entries(ax: Axes, records: Records) -> None:
             ax.plot(cell.depths, np.where(short < 1.2, short, np.nan), color=color, lw=0.5)
     ax.axhline(0.25, **style.GUIDE)
     ax.set(xscale="log", ylim=(0, 1.05), xlabel="depth $l$", ylabel=r"$K_\infty(x,x')/l$")
-    deltas = zip(records, style.LINES, strict=False)
-    lines = ", ".join(f"$\\Delta={record.cell.delta:g}$ {line}" for record, line in deltas)
+    named = zip(records, ("solid", "dashed", "dash-dot", "dotted"), strict=False)
+    lines = ", ".join(f"{name} $\\Delta={record.cell.delta:g}$" for record, name in named)
     ax.set_title(lines, fontsize=6)
     ax.legend()
 

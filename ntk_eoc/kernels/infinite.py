@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Num
