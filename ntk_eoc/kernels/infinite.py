@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Num
@@ -169,9 +168,6 @@ def _nngp_by_table(params: tuple[Array, KappaTable], angles: Angles) -> Array:
     return scale * angles.size * (1 - 2 * table_distance(table, least, acute) ** 2)
 
 
-_by_pairs = jax.jit(map_pairs, static_argnums=(0, 1))
-
-
 def _angular(
     init: Init,
     x1: Array,
@@ -187,10 +183,10 @@ def _angular(
     act = _scale_invariant(init)
     scale = jnp.asarray(_growth(init, act, depth), x1.dtype)
     if depth < SMALLEST_DEPTH or act.delta < SMALLEST_DELTA:
-        return _by_pairs(by_recursion(act.delta, depth), x1 is x2, scale, x1, x2)
+        return map_pairs(by_recursion(act.delta, depth), x1 is x2, scale, x1, x2)
     table = kappa_table(act.delta, depth, str(x1.dtype))
     params = (scale, KappaTable(*(jnp.asarray(a) for a in table)))
-    return _by_pairs(by_table, x1 is x2, params, x1, x2)
+    return map_pairs(by_table, x1 is x2, params, x1, x2)
 
 
 def ntk_infinite(
