@@ -209,12 +209,13 @@ def list_(dir: Path = Path("experiments")) -> None:
 
 def main() -> None:
     """Run the command line: exit code 2 and one line for what the user can put right."""
-    handler = _Stderr()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(handler)
+    if not log.handlers:
+        handler = _Stderr()
+        handler.setLevel(logging.WARNING)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _exit(2, f"error: {_one_line(error)}")
     except KeyboardInterrupt:

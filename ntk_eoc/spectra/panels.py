@@ -96,7 +96,8 @@ def resolve(density: Density, pieces: Float[np.ndarray, "i 2"], tolerance: float
     done: list[np.ndarray] = []
     before = np.full(len(todo), np.inf)
     for split in range(MAX_SPLITS + 1):
-        panels = Panels(*todo.T, values=np.zeros((len(todo), ORDER)))
+        origin, sign, lo, hi = todo.T
+        panels = Panels(origin, sign, lo, hi, np.zeros((len(todo), ORDER)))
         values = 2 * panels.s * density(panels.x.ravel()).reshape(panels.s.shape)
         tail = np.abs(values @ TO_COEFFICIENTS[-2:].T).sum(axis=1) * panels.half
         noise = (tail < NOISE) & (tail > before / 8)
@@ -114,7 +115,8 @@ def resolve(density: Density, pieces: Float[np.ndarray, "i 2"], tolerance: float
         table[:, 0] + table[:, 1] * table[:, 2] ** 2, table[:, 0] + table[:, 1] * table[:, 3] ** 2
     )
     table = table[np.argsort(start, kind="stable")]
-    return Panels(*table[:, :4].T, values=table[:, 4:])
+    origin, sign, lo, hi = table[:, :4].T
+    return Panels(origin, sign, lo, hi, table[:, 4:])
 
 
 def _locate(

@@ -55,9 +55,9 @@ def coefficients(act: Activation) -> Coefficients:
     φ' is evaluated by JAX, in float64 where x64 is on; in float32 smooth activations are good to
     about 1e-7. A ν² below rounding is returned as 0 (φ quadratic).
     """
-    rules = [_moments(act, width) for width in (0.5, 0.25)]
-    c0, c1, second = rules[1]
-    error = float(np.max(np.abs(np.subtract(*rules))))
+    coarse, fine = (_moments(act, width) for width in (0.5, 0.25))
+    c0, c1, second = fine
+    error = float(np.max(np.abs(np.subtract(coarse, fine))))
     nu2 = second - c0**2 - c1**2
     return Coefficients(c0, c1, nu2 if nu2 > 1e-6 * second else 0.0, error)
 
@@ -172,13 +172,13 @@ class Outliers(NamedTuple):
     """The eigenvalues that c_0 ≠ 0 adds to a finite matrix, to leading order.
 
     Attributes:
-        count: How many: d, or 0 for c_0 = 0.
+        number: How many: d, or 0 for c_0 = 0.
         centre: γ₁ p c_0² E[D²].
         low: Lower end of their cloud.
         high: Upper end.
     """
 
-    count: int
+    number: int
     centre: float
     low: float
     high: float
