@@ -69,7 +69,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     return {
         "largest": top,
         "above_gap": top.shape[1] - 1 - widest,
-        "count": cloud.count,
+        "count": cloud.number,
         "cloud": np.array([cloud.low, cloud.centre, cloud.high]),
     }
 

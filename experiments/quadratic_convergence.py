@@ -61,7 +61,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     act = act_of(cell.activation)
     n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
     law = ne.quadratic_scaling_law(act, n / (cell.d * p), p / cell.d)
-    count = outliers(act, n, cell.d, p).count
+    count = outliers(act, n, cell.d, p).number
     distances = []
     for key in cell.seed_keys():
         factors = two_layer.draw(key, act, (n, cell.d, p), dtype=cell.dtype)

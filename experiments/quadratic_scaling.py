@@ -92,7 +92,7 @@ def bulk_of(cell: Any, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split ascending eigenvalues into the bulk and the predicted number of outliers."""
     n, d, p = size_of(cell)
     weights = two_layer.WEIGHTS[cell.output_weights]()
-    count = outliers(act_of(cell.activation), n, d, p, weights).count
+    count = outliers(act_of(cell.activation), n, d, p, weights).number
     return values[: n - count], values[n - count :]
 
 

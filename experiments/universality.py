@@ -73,7 +73,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     """Draw matrices; return their distances from the law and histograms, [s, …] each."""
     act, p = ne.activation(cell.activation), round(cell.n / (cell.gamma1 * cell.d))
     law = ne.quadratic_scaling_law(act, cell.n / (cell.d * p), p / cell.d)
-    count = outliers(act, cell.n, cell.d, p).count
+    count = outliers(act, cell.n, cell.d, p).number
     edges = np.linspace(0, 1.3 * law.bounds[1], BINS + 1)
     distances, heights = [], []
     for key in cell.seed_keys():

@@ -131,7 +131,7 @@ def test_agrees_with_dense_eigenvalues(key, act, gamma1, gamma2, weights, bound)
     values, (n, d, p) = eigenvalues_of(key, act, 28, gamma1, gamma2, weights)
     law_of_d = two_layer.WEIGHTS[weights]()
     law = quadratic_scaling_law(act, n / (d * p), p / d, law_of_d)
-    bulk = values[: n - outliers(act, n, d, p, law_of_d).count]
+    bulk = values[: n - outliers(act, n, d, p, law_of_d).number]
     assert kolmogorov(law, bulk) < bound
     assert law.status == "ok"
 
@@ -157,12 +157,12 @@ def test_exact_relu_near_the_origin_is_finite():
 def test_agrees_outliers_in_number_and_place(key, weights):
     values, (n, d, p) = eigenvalues_of(key, RELU, 32, 0.5, 1.0, weights)
     cloud = outliers(RELU, n, d, p, two_layer.WEIGHTS[weights]())
-    assert cloud.count == d
+    assert cloud.number == d
     out = values[n - d :]
     # to leading order: the mean to 10 %, the ends to 15 %
     np.testing.assert_allclose(out.mean(), cloud.centre, rtol=0.1)
     np.testing.assert_allclose([out[1], out[-1]], [cloud.low, cloud.high], rtol=0.15)
-    assert outliers(ABS, n, d, p).count == 0
+    assert outliers(ABS, n, d, p).number == 0
 
 
 def test_exact_operator_and_companion_are_the_matrix(key):
