@@ -38,8 +38,10 @@ run: $(RUN)  ## Run CONFIG (the concentration sweep) and draw its figure; again 
 	$(BIN)/ntk-eoc run $(CONFIG) --out $(OUT) --workers $(WORKERS)
 	$(BIN)/ntk-eoc figures $(OUT)
 
+# The quick tests compile much and run little: a compiler that optimises less halves their time.
 test: $(TEST)  ## Run the tests that take seconds each
-	$(BIN)/python -m pytest -m "not slow"
+	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" \
+	  $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 test-all: $(TEST)  ## Run all tests, the slow statistical ones too
 	$(BIN)/python -m pytest

@@ -151,7 +151,8 @@ def table(sizes: Sizes) -> str:
     device = jax.devices()[0]
     lines = [
         f"{device.device_kind} ({device.platform}), jax {jax.__version__}, float32, full precision",
-        f"{'job':40s} {'seconds':>10s}  {'GFLOP/s':>8s} share {'Gdraws/s':>8s} share",
+        f"{'job':40s} {'seconds':>10s}  {'GFLOP/s':>8s} {'share':>5s}"
+        f" {'Gdraws/s':>8s} {'share':>5s}",
     ]
     for job in [*own, *kernel_jobs(sizes), *spectral_jobs(sizes)]:
         taken = seconds(job, sizes.repeats)

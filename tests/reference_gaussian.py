@@ -120,3 +120,44 @@ def dual(name, q1, q2, delta, slope=False):
 def second_moment(name, q, slope=False):
     """E[φ(√q z)²], or of φ'."""
     return dual(name, q, q, 0.0, slope)
+
+
+def variance_slope(name, q):
+    """d E[φ(√q z)²]/dq = E[φ²(√q z)(z² − 1)]/(2q), smooth φ only."""
+    f, _, strip = SMOOTH[name]
+    with mp.workdps(30):
+        root = mp.sqrt(q)
+        a = min(strip / root, mp.mpf(5))
+        h = 2 * mp.pi * a / (60 + a * a / 2)
+        n = int(12 / h) + 1
+        points = (h * i for i in range(-n, n + 1))
+        return mp.fsum(h * mp.npdf(z) * f(root * z) ** 2 * (z * z - 1) for z in points) / (2 * q)
+
+
+def edge_point(name, sigma_b, start):
+    """(q, σ_w) of the edge of chaos with this σ_b, near q = start."""
+    with mp.workdps(20):
+        q = mp.findroot(
+            lambda q: q - _moment(name, q, False) / _moment(name, q, True) - mp.mpf(sigma_b) ** 2,
+            (mp.mpf(start), mp.mpf(start) * 1.01),
+            solver="secant",
+            tol=1e-30,
+        )
+        return q, 1 / mp.sqrt(_moment(name, q, True))
+
+
+def special_point(name, start):
+    """q of the edge of chaos with χ_∥ = 1, near q = start."""
+    with mp.workdps(20):
+        return mp.findroot(
+            lambda q: variance_slope(name, q) / _moment(name, q, True) - 1,
+            (mp.mpf(start), mp.mpf(start) * 1.01),
+            solver="secant",
+            tol=1e-30,
+        )
+
+
+def _moment(name, q, slope):
+    if name in PIECES:
+        return _piecewise(PIECES[name][slope], q, q, mp.mpf(0))
+    return _trapezoid(SMOOTH[name][slope], SMOOTH[name][2], q, q, mp.mpf(0))

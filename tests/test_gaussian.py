@@ -90,9 +90,9 @@ def test_exact_derivatives_across_kinks(name, form):
     """Autodiff of the quadrature is the derivative of the closed form, jumps of φ' included."""
     act, plain = activation(name), without_closed_form(name)
     point = (0.7, 1.9, 0.4)
+    tangent = (0.3, -0.5, 0.7)
     exact, found = (
-        jax.jit(jax.grad(lambda *x, phi=phi: form(phi, *x).value, (0, 1, 2)))(*point)
-        for phi in (act, plain)
+        jax.jvp(lambda *x, phi=phi: form(phi, *x).value, point, tangent)[1] for phi in (act, plain)
     )
     np.testing.assert_allclose(found, exact, rtol=1e-9)
 

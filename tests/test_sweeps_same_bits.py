@@ -1,5 +1,6 @@
 """However a sweep is spread out, its arrays are the same bit for bit."""
 
+import os
 import subprocess
 
 import pytest
@@ -32,7 +33,8 @@ def test_exact_shards(alone, tmp_path):
 
 
 def test_exact_four_simulated_devices(alone, tmp_path):
-    environment = ENVIRONMENT | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    environment = ENVIRONMENT | {"XLA_FLAGS": flags}
     sets = [word for value in VALUES for word in ("--set", value)]
     subprocess.run(
         command("run", CONFIG, "--out", tmp_path, *sets),

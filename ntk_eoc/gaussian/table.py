@@ -6,6 +6,7 @@ ends only: Chebyshev interpolation on panels that shrink towards both ends resol
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -48,21 +49,15 @@ _INTEGRAL, _FIRST = _integral_to_nodes(), _first_moment_to_nodes()
 
 
 class DualTable(NamedTuple):
-    """Chebyshev coefficients [panels, NODES] at variance q, and their derivatives by q.
+    """Chebyshev coefficients at one variance, [panels, NODES].
 
     Attributes:
-        q: The variance.
         slope: Of E[φ'(√q u) φ'(√q v)].
         ratio: Of ½E[(φ(√q u) − φ(√q v))²]/δ.
-        slope_q: d slope/dq.
-        ratio_q: d ratio/dq.
     """
 
-    q: Scalar
     slope: Float[Array, "p c"]
     ratio: Float[Array, "p c"]
-    slope_q: Float[Array, "p c"]
-    ratio_q: Float[Array, "p c"]
 
 
 def _edges(folded: bool) -> np.ndarray:
@@ -70,9 +65,9 @@ def _edges(folded: bool) -> np.ndarray:
     return near if folded else np.concatenate([near, math.pi - near[-2::-1]])
 
 
-def _coefficients(
-    act: Activation, panels: Panels, q: Scalar
-) -> tuple[Float[Array, "p c"], Float[Array, "p c"]]:
+@partial(jax.jit, static_argnums=(0, 1))
+def build(act: Activation, panels: Panels, q: Scalar) -> DualTable:
+    """Tabulate the dual of φ' and the gap of φ at variance q."""
     edges = _edges(panels.parity != 0)
     half = np.diff(edges)[:, None] / 2
     theta = (edges[1:, None] + edges[:-1, None]) / 2 + half * _X
@@ -101,18 +96,7 @@ def _coefficients(
     before = jnp.cumsum(inner[:, -1]) - inner[:, -1]
     ratio = q * (before[:, None] + inner[:, :-1]) / jnp.asarray(delta, q.dtype)
     to = jnp.asarray(_COEFFICIENTS.T, q.dtype)
-    return slope @ to, ratio @ to
-
-
-def build(act: Activation, panels: Panels, q: Scalar) -> DualTable:
-    """Tabulate the dual of φ' and the gap of φ at variance q, with derivatives by q."""
-
-    @jax.checkpoint
-    def with_derivative(q: Scalar) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        return jax.jvp(lambda q: _coefficients(act, panels, q), (q,), (jnp.ones_like(q),))
-
-    (slope, ratio), (slope_q, ratio_q) = with_derivative(q)
-    return DualTable(q, slope, ratio, slope_q, ratio_q)
+    return DualTable(slope @ to, ratio @ to)
 
 
 def _clenshaw(coefficients: Float[Array, "c *s"], x: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -123,18 +107,13 @@ def _clenshaw(coefficients: Float[Array, "c *s"], x: Float[Array, "*s"]) -> Floa
 
 
 def look_up(
-    table: DualTable,
-    folded: bool,
-    q: Float[Array, "*s"],
-    delta: Float[Array, "*s"],
-    eta: Float[Array, "*s"],
+    table: DualTable, folded: bool, delta: Float[Array, "*s"], eta: Float[Array, "*s"]
 ) -> tuple[Float[Array, "*s"], Float[Array, "*s"]]:
-    """Return ½E[(φ − φ)²] and E[φ'φ'] at angles, and at variances q near the table's.
+    """Return ½E[(φ − φ)²] and E[φ'φ'] at angles.
 
     Args:
         table: The table.
         folded: Whether it ends at a right angle.
-        q: Mean variance of each pair; taken to first order around the table's.
         delta: 1 − ρ.
         eta: 1 + ρ.
     """
@@ -151,11 +130,6 @@ def look_up(
     ends = jnp.asarray(_edges(True), delta.dtype)
     x = (2 * e - ends[near + 1] - ends[near]) / (ends[near + 1] - ends[near])
     x = jnp.where(far, -x, x)
-    step = q - table.q
-
-    def value(c: Array, c_q: Array) -> Array:
-        axes = (delta.ndim, *range(delta.ndim))
-        at, at_q = (_clenshaw(y[panel].transpose(axes), x) for y in (c, c_q))
-        return at + step * at_q
-
-    return value(table.ratio, table.ratio_q) * delta, value(table.slope, table.slope_q)
+    axes = (delta.ndim, *range(delta.ndim))
+    ratio, slope = (_clenshaw(c[panel].transpose(axes), x) for c in (table.ratio, table.slope))
+    return ratio * delta, slope

@@ -25,7 +25,7 @@ from ntk_eoc.gaussian.integrals import is_traced, panels_for, require_float64
 from ntk_eoc.gaussian.rules import FINE, FINE_1D, bivariate, moments, over_triples
 from ntk_eoc.kernels.angles import all_angles, safe_sqrt
 
-NEAR = 1e-7  # relative spread of variances that a table covers to first order, error NEAR²
+SAME = 1e-12  # variances this close, relatively, share a table
 _SMALL_ANGLE = 0.1  # below it a closed form's 1 − ρ is integrated, not subtracted
 
 
@@ -86,9 +86,7 @@ def _by_quadrature(act: Activation, panels: Panels) -> Engine:
 
     def engine(q1: Array, q2: Array, delta: Array, eta: Array) -> tuple[Array, Array]:
         flat = (x.ravel() for x in (q1, q2, delta, eta))
-        gap, slope = over_triples(
-            lambda *triple: bivariate(integrands, size, panels, FINE, *triple), 8, *flat
-        )
+        gap, slope = over_triples(partial(bivariate, integrands, size, panels, FINE), 8, *flat)
         return gap.reshape(delta.shape), slope.reshape(delta.shape)
 
     return engine
@@ -96,7 +94,7 @@ def _by_quadrature(act: Activation, panels: Panels) -> Engine:
 
 def _by_table(known: table.DualTable, folded: bool) -> Engine:
     def engine(q1: Array, q2: Array, delta: Array, eta: Array) -> tuple[Array, Array]:
-        return table.look_up(known, folded, (q1 + q2) / 2, delta, eta)
+        return table.look_up(known, folded, delta, eta)
 
     return engine
 
@@ -114,10 +112,10 @@ def _step(init: Init, engine: Engine, parity: int, panels: Panels | None, pairs:
     w2, b2 = init.sigma_w**2, init.sigma_b**2
     shape = pairs.delta.shape
     square1, square2 = (_square(init.activation, panels, q) for q in (pairs.q1, pairs.q2))
-    spread = [jnp.broadcast_to(x, shape) for x in (pairs.q1[:, None], pairs.q2[None, :])]
+    q1, q2 = (jnp.broadcast_to(x, shape) for x in (pairs.q1[:, None], pairs.q2[None, :]))
     beyond = (pairs.delta > pairs.eta) & (parity != 0)
     delta = jnp.where(beyond, pairs.eta, pairs.delta)
-    gap, slope = engine(spread[0], spread[1], delta, jnp.where(beyond, pairs.delta, pairs.eta))
+    gap, slope = engine(q1, q2, delta, jnp.where(beyond, pairs.delta, pairs.eta))
     mean = (square1[:, None] + square2[None, :]) / 2 - gap
     mirrored = beyond & (parity == -1)
     slope = jnp.where(beyond & (parity == 1), -slope, slope)
@@ -145,46 +143,48 @@ def _start(x1: Array, x2: Array) -> Pairs:
     return Pairs(q1, q2, delta, eta, size * cosine)
 
 
-def _scan(step: Callable[[Pairs], Pairs], pairs: Pairs, depth: int) -> Pairs:
-    return lax.scan(lambda p, _: (step(p), None), pairs, None, length=depth - 1)[0]
+@partial(jax.jit, static_argnames=("panels", "count"))
+def _layers_by_pair(init: Init, panels: Panels | None, pairs: Pairs, count: int) -> Pairs:
+    """`count` layers by closed form, or by quadrature of every pair."""
+    act = init.activation
+    engine = _by_closed_form(act) if panels is None else _by_quadrature(act, panels)
+    parity = 0 if panels is None else panels.parity
+    step = partial(_step, init, engine, parity, panels)
+    return lax.scan(lambda p, _: (step(p), None), pairs, None, length=count)[0]
 
 
-def _shared(init: Init, panels: Panels, pairs: Pairs, depth: int) -> Pairs:
-    """The recursion at one variance a layer; a new table when it has moved."""
-    act, folded = init.activation, panels.parity != 0
-
-    def body(
-        carry: tuple[Pairs, table.DualTable], _: None
-    ) -> tuple[tuple[Pairs, table.DualTable], None]:
-        pairs, known = carry
-        q = lax.stop_gradient(pairs.q1[0])
-        known = lax.cond(
-            jnp.abs(q - known.q) > NEAR * q, lambda: table.build(act, panels, q), lambda: known
-        )
-        engine = _by_table(known, folded)
-        return (_step(init, engine, panels.parity, panels, pairs), known), None
-
-    first = table.build(act, panels, lax.stop_gradient(pairs.q1[0]))
-    return lax.scan(body, (pairs, first), None, length=depth - 1)[0][0]
-
-
-@partial(jax.jit, static_argnames=("depth", "panels", "shared"))
-def _recursion(
-    init: Init, panels: Panels | None, x1: Array, x2: Array, depth: int, shared: bool | None
+@partial(jax.jit, static_argnames=("panels", "count"))
+def _layers_by_table(
+    init: Init, panels: Panels, known: table.DualTable, pairs: Pairs, count: int
 ) -> Pairs:
-    pairs = _start(x1, x2)
-    if panels is None:
-        return _scan(partial(_step, init, _by_closed_form(init.activation), 0, None), pairs, depth)
-    engine = _by_quadrature(init.activation, panels)
-    exact = partial(_scan, partial(_step, init, engine, panels.parity, panels), depth=depth)
-    at_once = partial(_shared, init, panels, depth=depth)
-    if shared is not None:
-        return at_once(pairs) if shared else exact(pairs)
-    return lax.cond(_share_variance(pairs.q1, pairs.q2), at_once, exact, pairs)
+    """`count` layers at the variance of a table."""
+    step = partial(_step, init, _by_table(known, panels.parity != 0), panels.parity, panels)
+    return lax.scan(lambda p, _: (step(p), None), pairs, None, length=count)[0]
 
 
-def _share_variance(q1: Array, q2: Array) -> Array:
-    return jnp.maximum(jnp.max(jnp.abs(q1 - q1[0])), jnp.max(jnp.abs(q2 - q1[0]))) <= NEAR * q1[0]
+_start_jit = jax.jit(_start)
+_squares = partial(jax.jit, static_argnums=(0, 1))(_square)
+
+
+def _variances(init: Init, panels: Panels, q: float, count: int) -> list[tuple[float, int]]:
+    """The variances of `count` layers from q on, and how many layers in turn share each."""
+    runs: list[tuple[float, int]] = []
+    for done in range(count):
+        if runs and abs(q - runs[-1][0]) <= SAME * q:
+            if runs[-1][1] >= 2:  # it has come to rest
+                runs[-1] = (runs[-1][0], count - done + runs[-1][1])
+                break
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((q, 1))
+        square = float(_squares(init.activation, panels, jnp.full(1, q))[0])
+        q = init.sigma_w**2 * square + init.sigma_b**2
+    return runs
+
+
+def _share_variance(pairs: Pairs) -> bool:
+    q = np.concatenate([np.asarray(pairs.q1), np.asarray(pairs.q2)])
+    return bool(np.ptp(q) <= SAME * q[0])
 
 
 def dual_recursion(
@@ -193,8 +193,8 @@ def dual_recursion(
     """Return what all pairs are after `depth` layers: variances, angles and limit kernel.
 
     Closed forms are used where the activation has them. Otherwise inputs of one norm share a table
-    of the dual by angle, made anew only when the variance moves; inputs of several norms are
-    integrated pair by pair. Differentiable; reverse mode too.
+    of the dual by angle, made anew only when the variance moves; inputs of several norms, and
+    traced inputs, whose norms are unknown, are integrated pair by pair. Differentiable.
 
     Raises:
         ActivationError: If φ cannot be integrated; the message says why and what to do.
@@ -202,11 +202,21 @@ def dual_recursion(
     """
     act = init.activation
     if act.dual is not None and act.dual_prime is not None:
-        return _recursion(init, None, x1, x2, depth, None)
+        return _layers_by_pair(init, None, _start_jit(x1, x2), depth - 1)
     require_float64()
-    x1, x2 = (x.astype(jnp.float64) for x in (x1, x2))
-    if is_traced(x1, x2):
-        return _recursion(init, panels_for(act, init.q, 25.0), x1, x2, depth, None)
-    q1, q2 = (jnp.sum(x * x, 1) / x.shape[1] for x in (x1, x2))
-    panels = panels_for(act, 4 * jnp.max(q1), 4 * jnp.max(q2), 4 * init.q)
-    return _recursion(init, panels, x1, x2, depth, bool(_share_variance(q1, q2)))
+    pairs = _start_jit(x1.astype(jnp.float64), x2.astype(jnp.float64))
+    if is_traced(*pairs):
+        return _layers_by_pair(init, panels_for(act, init.q, 25.0), pairs, depth - 1)
+    panels = panels_for(act, 4 * jnp.max(pairs.q1), 4 * jnp.max(pairs.q2), 4 * init.q)
+    if not _share_variance(pairs):
+        return _layers_by_pair(init, panels, pairs, depth - 1)
+    for q, count in _variances(init, panels, float(pairs.q1[0]), depth - 1):
+        known = table.build(act, panels, jnp.asarray(q, jnp.float64))
+        pairs = _layers_by_table(init, panels, known, pairs, count)
+    return pairs
+
+
+def covariance(pairs: Pairs) -> Float[Array, "n1 n2"]:
+    """Return Σ_k = √(q₁ q₂) ρ of all pairs."""
+    rho = jnp.where(pairs.delta <= pairs.eta, 1 - pairs.delta, pairs.eta - 1)
+    return jnp.sqrt(pairs.q1[:, None] * pairs.q2[None, :]) * rho

@@ -172,9 +172,13 @@ def invert(curve: Curve, x: Float[np.ndarray, "k"]) -> Complex[np.ndarray, "k"]:
     return zeta
 
 
+def gram_density(gamma: float, zeta: Complex[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    """Return Im v/π, v = −1/(γζ): the density at z(ζ) for a point of the curve."""
+    return zeta.imag / (np.pi * gamma * np.abs(zeta) ** 2)
+
+
 def _gram_density(curve: Curve, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-    zeta = invert(curve, x)
-    return zeta.imag / (np.pi * curve.gamma * np.abs(zeta) ** 2)
+    return gram_density(curve.gamma, invert(curve, x))
 
 
 def _walk(

@@ -103,22 +103,30 @@ def empirical_law(rule: Quadrature) -> SpectralLaw:
     return from_atoms(rule.nodes[keep], rule.weights[keep] / len(rule.nodes))
 
 
-def bin_masses(rule: Quadrature, edges: Float[np.ndarray, "t"]) -> Bars:
-    """Return the share of eigenvalues in each bin, with its error over the probes."""
-    masses = np.stack([np.histogram(x, edges, weights=w)[0] for x, w in zip(*rule, strict=True)])
-    probes = len(masses)
-    spread = masses.std(axis=0, ddof=1) if probes > 1 else np.full(masses.shape[1], np.nan)
-    return Bars(masses.mean(axis=0), spread / np.sqrt(probes), probes)
-
-
 def cdf(rule: Quadrature, t: Float[np.ndarray, "t"]) -> Bars:
-    """Return the share of eigenvalues at or below t, with its error over the probes.
+    """Return the share of eigenvalues below t, with its error over the probes.
 
-    Half of the weight of a node at t itself counts as below, as in Gauss quadrature's bounds.
+    Each probe's distribution function is taken linear between its nodes, where it is half-way up
+    its step: the steps of a Gauss rule bracket the true function at the nodes.
     """
-    x, w = rule
-    below = (x[:, None, :] < t[:, None]) + 0.5 * (x[:, None, :] == t[:, None])
-    shares = np.sum(below * w[:, None, :], axis=2)
-    probes = len(shares)
-    spread = shares.std(axis=0, ddof=1) if probes > 1 else np.full(len(t), np.nan)
-    return Bars(shares.mean(axis=0), spread / np.sqrt(probes), probes)
+    shares = np.stack(
+        [
+            np.interp(t, x[w > 0], (np.cumsum(w) - w / 2)[w > 0], left=0.0, right=1.0)
+            for x, w in zip(*rule, strict=True)
+        ]
+    )
+    return _bars(shares)
+
+
+def bin_masses(rule: Quadrature, edges: Float[np.ndarray, "t"]) -> Bars:
+    """Return the share of eigenvalues in each bin (see `cdf`), with its error over the probes."""
+    shares = np.stack(
+        [cdf(Quadrature(x[None], w[None]), edges).mean for x, w in zip(*rule, strict=True)]
+    )
+    return _bars(np.diff(shares, axis=1))
+
+
+def _bars(rows: Float[np.ndarray, "s t"]) -> Bars:
+    probes = len(rows)
+    spread = rows.std(axis=0, ddof=1) if probes > 1 else np.full(rows.shape[1], np.nan)
+    return Bars(rows.mean(axis=0), spread / np.sqrt(probes), probes)

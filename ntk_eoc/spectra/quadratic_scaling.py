@@ -18,6 +18,7 @@ from jaxtyping import Complex, Float
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.spectra.free_convolution import gram_law
+from ntk_eoc.spectra.general_weights import gram_law_general
 from ntk_eoc.spectra.laws import (
     Numbers,
     SpectralLaw,
@@ -165,7 +166,7 @@ def quadratic_scaling_law(
     mu = covariance_law(coefs, gamma2, squares)
     if mu is not None:
         return gram_law(mu, gamma1)
-    raise NotImplementedError
+    return gram_law_general(coefs.nu2, coefs.c1, gamma1, gamma2, squares)
 
 
 class Outliers(NamedTuple):

@@ -150,3 +150,19 @@ def operator(factors: TwoLayer) -> Callable[[Float[Array, "n"]], Float[Array, "n
         return jnp.sum(jnp.matmul(x, pulled, precision=Precision.HIGHEST) * s, axis=1) / scale
 
     return lambda v: product(factors.x, factors.s, v)
+
+
+def draw(
+    key: Key[Array, ""],
+    act: Activation,
+    size: tuple[int, int, int],
+    *,
+    entries_name: str = "gaussian",
+    weights_name: str = "identity",
+    dtype: str = "float64",
+) -> TwoLayer:
+    """Draw X, W and D of the named laws; `size` is (n, d, p)."""
+    n, d, p = size
+    for_x, for_w, for_d = jax.random.split(key, 3)
+    x = entries(for_x, entries_name, (n, d), dtype)
+    return two_layer(for_w, act, x, output_weights(for_d, weights_name, p, dtype))
