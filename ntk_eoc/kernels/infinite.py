@@ -182,7 +182,8 @@ def _angular(
     assert isinstance(act, AbsLinear)  # by `_is_scale_invariant`
     scale = jnp.asarray(_growth(init, act, depth), x1.dtype)
     if depth < SMALLEST_DEPTH or act.delta < SMALLEST_DELTA:
-        return map_pairs(by_recursion(act.delta, depth), x1 is x2, scale, x1, x2)
+        delta_phi = act.delta if depth > 1 else 0.0  # one layer does not know φ
+        return map_pairs(by_recursion(delta_phi, depth), x1 is x2, scale, x1, x2)
     table = kappa_table(act.delta, depth, str(x1.dtype))
     params = (scale, KappaTable(*(jnp.asarray(a) for a in table)))
     return map_pairs(by_table, x1 is x2, params, x1, x2)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from numpy.typing import NDArray
 
+from ntk_eoc.checks import require, require_count
 from ntk_eoc.kernels.angles import safe_sqrt
 
 Vector = NDArray[np.float64]
@@ -170,8 +171,13 @@ def kappa_table(delta_phi: float, depth: int, dtype: str = "float64") -> KappaTa
         dtype: "float64" or "float32": of the evaluation; the table is built in float64.
 
     Raises:
+        ValueError: If an argument is out of range.
         ArithmeticError: If no size reaches the tolerance.
     """
+    allowed = f"in [{SMALLEST_DELTA:g}, 1]"
+    require(SMALLEST_DELTA <= delta_phi <= 1, "delta_phi", allowed, delta_phi)
+    require_count("depth", depth, least=SMALLEST_DEPTH)
+    require(dtype in TOLERANCE, "dtype", "float32 or float64", dtype)
     found = _fit(delta_phi, depth)
     sizes = [n for n in SIZES[dtype] if n <= found[0].shape[1]]
     size = next((n for n in sizes if _error(found, n) <= TOLERANCE[dtype]), sizes[-1])

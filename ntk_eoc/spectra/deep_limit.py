@@ -77,7 +77,8 @@ def cosine_distance(
     delta_phi, depth = _constant(init), require_count("layer", layer, least=0) + 1
     x1, x2 = paired(x1, x2)
     if depth < SMALLEST_DEPTH or delta_phi < SMALLEST_DELTA:
-        f = _distance_by_recursion(delta_phi, depth)
+        # The inputs do not know φ.
+        f = _distance_by_recursion(delta_phi if depth > 1 else 0.0, depth)
         return map_pairs(f, x1 is x2, jnp.zeros((), x1.dtype), x1, x2)
     table = kappa_table(delta_phi, depth, str(x1.dtype))
     table = KappaTable(*(jnp.asarray(a) for a in table))
