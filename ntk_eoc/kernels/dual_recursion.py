@@ -143,23 +143,38 @@ def _start(x1: Array, x2: Array) -> Pairs:
     return Pairs(q1, q2, delta, eta, size * cosine)
 
 
-@partial(jax.jit, static_argnames=("panels", "count"))
-def _layers_by_pair(init: Init, panels: Panels | None, pairs: Pairs, count: int) -> Pairs:
+def _repeat(step: Callable[[Pairs], Pairs], pairs: Pairs, count: int | Array) -> Pairs:
+    """`count` layers: differentiable if it is static, compiled once for all counts if it is not."""
+    if isinstance(count, int):
+        return lax.scan(lambda p, _: (step(p), None), pairs, None, length=count)[0]
+    return lax.fori_loop(0, count, lambda _, p: step(p), pairs)
+
+
+def _by_pair(init: Init, panels: Panels | None, pairs: Pairs, count: int | Array) -> Pairs:
     """`count` layers by closed form, or by quadrature of every pair."""
     act = init.activation
     engine = _by_closed_form(act) if panels is None else _by_quadrature(act, panels)
     parity = 0 if panels is None else panels.parity
-    step = partial(_step, init, engine, parity, panels)
-    return lax.scan(lambda p, _: (step(p), None), pairs, None, length=count)[0]
+    return _repeat(partial(_step, init, engine, parity, panels), pairs, count)
 
 
-@partial(jax.jit, static_argnames=("panels", "count"))
+_by_pair_static = jax.jit(_by_pair, static_argnames=("panels", "count"))
+_by_pair_dynamic = jax.jit(_by_pair, static_argnames="panels")
+
+
+def _layers_by_pair(init: Init, panels: Panels | None, pairs: Pairs, count: int) -> Pairs:
+    if is_traced(*pairs):
+        return _by_pair_static(init, panels, pairs, count)
+    return _by_pair_dynamic(init, panels, pairs, jnp.asarray(count))
+
+
+@partial(jax.jit, static_argnames="panels")
 def _layers_by_table(
-    init: Init, panels: Panels, known: table.DualTable, pairs: Pairs, count: int
+    init: Init, panels: Panels, known: table.DualTable, pairs: Pairs, count: Array
 ) -> Pairs:
     """`count` layers at the variance of a table."""
-    step = partial(_step, init, _by_table(known, panels.parity != 0), panels.parity, panels)
-    return lax.scan(lambda p, _: (step(p), None), pairs, None, length=count)[0]
+    engine = _by_table(known, panels.parity != 0)
+    return _repeat(partial(_step, init, engine, panels.parity, panels), pairs, count)
 
 
 _start_jit = jax.jit(_start)
@@ -212,7 +227,7 @@ def dual_recursion(
         return _layers_by_pair(init, panels, pairs, depth - 1)
     for q, count in _variances(init, panels, float(pairs.q1[0]), depth - 1):
         known = table.build(act, panels, jnp.asarray(q, jnp.float64))
-        pairs = _layers_by_table(init, panels, known, pairs, count)
+        pairs = _layers_by_table(init, panels, known, pairs, jnp.asarray(count))
     return pairs
 
 
