@@ -1,10 +1,10 @@
 """How far is the mean of K(θ) from K∞, beside its fluctuation?
 
-Question: |E K(x_1,x_2) − K∞| and |E K(x_1,x_1) − K∞| against m, widths k² m, with the standard error
-of the mean, beside the standard deviation of one network.
+Question: |E K(x_1,x_2) − K∞| and |E K(x_1,x_1) − K∞| against m, widths k² m, with the standard
+error of the mean, beside the standard deviation of one network.
 
-Expectation: for a homogeneous φ the mean is exact on the diagonal and off by O(1/m) elsewhere, the
-fluctuation is of order m^{−1/2}: at large m the bias cannot be seen in one network.
+Expectation: for a homogeneous φ the mean is exact on the diagonal and off by O(1/m) elsewhere,
+the fluctuation is of order m^{−1/2}: at large m the bias cannot be seen in one network.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """How does ‖K(θ) − K∞‖ depend on depth, on the number of outputs and on the activation?
 
 Question: at one m, widths k² m: the mean of ‖K(θ) − K∞‖ against l, against m_l, and along the
-circle φ(s) = a s + b|s|, (a, b) = (cos t, sin t), through identity, leaky ReLU, ReLU and absolute
-value.
+circle φ(s) = a s + b|s|, (a, b) = (cos t, sin t), through identity, leaky ReLU, ReLU and
+absolute value.
 
 Expectation: [C] bounds it by C (Δ_φ⁻² + √m_l l) κ_φ² m^{−1/2}: at most linear in l, √m_l in the
 number of outputs, Δ_φ⁻² and κ_φ² in the activation.

@@ -1,12 +1,13 @@
 """How nearly independent of the forward pass is the backward pass at finite width?
 
-Question: ‖K − K^ind‖ against m, widths k² m, beside the distance of two K^ind of the same network,
-which is the noise of redrawing, and beside ‖K − K∞‖; and in each layer the share of the gradient's
-energy that lies in the span of the forward activations, over that of an independent signal. Fresh
-networks without weights and, at small m, the weights of Flax networks.
+Question: ‖K − K^ind‖ against m, widths k² m, beside the distance of two K^ind of the same
+network, which is the noise of redrawing, and beside ‖K − K∞‖; and in each layer the share of
+the gradient's energy that lies in the span of the forward activations, over that of an
+independent signal. Fresh networks without weights and, at small m, the weights of Flax
+networks.
 
-Expectation: [C] bounds ‖K − K∞‖ through K^ind: ‖K − K^ind‖ falls at least like m^{−1/2}, and the energy
-ratio tends to 1.
+Expectation: [C] bounds ‖K − K∞‖ through K^ind: ‖K − K^ind‖ falls at least like m^{−1/2}, and
+the energy ratio tends to 1.
 """
 
 from collections.abc import Callable

@@ -1,11 +1,11 @@
 """Does the width have to grow with the number of points?
 
-Question: at fixed m, widths k² m: ‖K(θ) − K∞‖ and max |K(x_i,x_j) − K∞(x_i,x_j)| against n, from m/8 to
-8 m points.
+Question: at fixed m, widths k² m: ‖K(θ) − K∞‖ and max |K(x_i,x_j) − K∞(x_i,x_j)| against n,
+from m/8 to 8 m points.
 
-Expectation: [C]: no. The entries concentrate simultaneously, by maximal inequalities: the largest
-error grows like a logarithm (√log n for the maximum of Gaussians), and ‖K − K∞‖, of the matrix over
-n, at most so.
+Expectation: [C]: no. The entries concentrate simultaneously, by maximal inequalities: the
+largest error grows like a logarithm (√log n for the maximum of Gaussians), and ‖K − K∞‖, of the
+matrix over n, at most so.
 """
 
 from typing import Any

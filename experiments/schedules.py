@@ -1,11 +1,12 @@
 """Which widths keep a deep network's kernel at its limit, and is Σ 1/m_k all that counts?
 
-Question: ‖K(θ) − K∞‖ √m/l against depth for the widths k² m, k m, m and k³ m, at equal m and at the
-neuron count of k² m; and log E[K(x,x)²]/E[K(x,x)]² against β = Σ_{k<l} 1/m_k, whatever the schedule.
+Question: ‖K(θ) − K∞‖ √m/l against depth for the widths k² m, k m, m and k³ m, at equal m and at
+the neuron count of k² m; and log E[K(x,x)²]/E[K(x,x)]² against β = Σ_{k<l} 1/m_k, whatever the
+schedule.
 
-Expectation: [C] asks for k² m: level in depth there, growing for k m and more so for m. For ReLU the
-ratio of moments is e^{5β} up to constants (Hanin & Nica, ICLR 2020, arXiv:1909.05989), so that
-shapes of equal β agree.
+Expectation: [C] asks for k² m: level in depth there, growing for k m and more so for m. For
+ReLU the ratio of moments is e^{5β} up to constants (Hanin & Nica, ICLR 2020, arXiv:1909.05989),
+so that shapes of equal β agree.
 """
 
 from typing import Any, Literal
