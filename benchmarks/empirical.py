@@ -8,6 +8,7 @@ the compiled programs ask for, beside the size of one Jacobian. Medians over int
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -65,13 +66,13 @@ def main() -> None:
         bare = jax.jit(bare_products)
         taken = medians(
             {
-                "bare": lambda bare=bare, xs=xs: bare(weights, xs),
-                "layerwise": lambda x=x: ne.ntk_layerwise(init, params, x, x),
+                "bare": partial(bare, weights, xs),
+                "layerwise": partial(ne.ntk_layerwise, init, params, x, x),
             },
             REPEATS,
         )
-        compiled = layerwise._ntk_same.lower(init, params, x).compile()
-        temporary = compiled.memory_analysis().temp_size_in_bytes
+        analysis: Any = layerwise._ntk_same.lower(init, params, x).compile().memory_analysis()
+        temporary = analysis.temp_size_in_bytes
         table.add_row(
             str(n),
             f"{taken['bare']:.4f}",

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from ntk_eoc.kernels.matrix import ntk_matrix, with_outputs
     from ntk_eoc.kernels.sampled import ntk_sampled
     from ntk_eoc.network import MLP, functional, widths
+    from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
+    from ntk_eoc.spectra.laws import SpectralLaw, marchenko_pastur
+    from ntk_eoc.spectra.quadratic_scaling import quadratic_scaling_law
 
 __version__ = "0.1.0"
 
@@ -49,6 +52,11 @@ _HOME = {
     "ntk_matrix": "kernels.matrix",
     "ntk_sampled": "kernels.sampled",
     "with_outputs": "kernels.matrix",
+    "SpectralLaw": "spectra.laws",
+    "marchenko_pastur": "spectra.laws",
+    "gram_law": "spectra.free_convolution",
+    "free_multiplicative_convolution": "spectra.free_convolution",
+    "quadratic_scaling_law": "spectra.quadratic_scaling",
     "MLP": "network",
     "functional": "network",
     "widths": "network",
@@ -70,6 +78,11 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "ntk_matrix",
     "ntk_sampled",
     "with_outputs",
+    "SpectralLaw",
+    "marchenko_pastur",
+    "gram_law",
+    "free_multiplicative_convolution",
+    "quadratic_scaling_law",
     "MLP",
     "functional",
     "widths",

@@ -193,6 +193,34 @@ def collect(dir: Path, *, to: Path) -> None:
         print(path)
 
 
+@app.command
+def eoc(activation: str, *, sigma_b: float | None = None, out: Path = Path()) -> None:
+    """Say where the edge of chaos of an activation is, its class and limits, and draw them.
+
+    Parameters
+    ----------
+    activation
+        A name, or module:function, or path/to/file.py:function, of your own.
+    sigma_b
+        Standard deviation of the biases of the point to show.
+    out
+        Folder of the figure.
+    """
+    from ntk_eoc.sweeps.errors import UserError
+    from ntk_eoc.sweeps.worker import compilation_cache
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
+    import jax
+
+    from ntk_eoc.report import eoc_card
+
+    jax.config.update("jax_enable_x64", True)
+    try:
+        eoc_card.main(activation, sigma_b, out)
+    except (ValueError, TypeError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
 @app.command(name="list")
 def list_(dir: Path = Path("experiments")) -> None:
     """List the experiments in a folder with their configs.
@@ -209,12 +237,13 @@ def list_(dir: Path = Path("experiments")) -> None:
 
 def main() -> None:
     """Run the command line: exit code 2 and one line for what the user can put right."""
-    handler = _Stderr()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(handler)
+    if not log.handlers:
+        handler = _Stderr()
+        handler.setLevel(logging.WARNING)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _exit(2, f"error: {_one_line(error)}")
     except KeyboardInterrupt:

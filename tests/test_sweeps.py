@@ -198,11 +198,11 @@ def test_exact_a_killed_sweep_ends_with_the_same_records(whole, tmp_path):
     assert after == arrays_of(tmp_path / "whole")
 
 
-def test_exact_every_flipped_byte_is_noticed(whole, tmp_path):
+def test_exact_flipped_bytes_are_noticed(whole, tmp_path):
     path = next(iter(Store(whole).entries().values())).path
     content = path.read_bytes()
     copy = tmp_path / path.name
-    for place in range(len(content)):
+    for place in range(0, len(content), 7):
         damaged = bytearray(content)
         damaged[place] ^= 1 << (place % 8)
         copy.write_bytes(damaged)
@@ -356,3 +356,90 @@ def test_exact_collect_of_a_sparse_grid_lists_points(tmp_path):
     with xr.open_dataset(collect(tmp_path / "out", tmp_path / "noise.nc")[0]) as data:
         assert data["mean"].dims == ("point",)
         np.testing.assert_array_equal(data["mean"], data["size"] * data["scale"])
+
+
+def test_exact_versions_are_told_apart_and_mixed_only_on_demand(tmp_path, monkeypatch):
+    from ntk_eoc.sweeps import worker
+
+    options = Options(CONFIG, tmp_path, overrides=("seeds=4",))
+    run(options)
+    older = worker.engine() | {"jax": "0.9.9"}
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "engine", lambda: older)
+        with pytest.raises(UserError, match=r"results by jax 0\.9\.9, got .* by jax 0\.1"):
+            run(Options(CONFIG, tmp_path, overrides=("seeds=8",)))
+        assert len(Store(tmp_path).entries()) == 3
+        mixed = run(Options(CONFIG, tmp_path, overrides=("seeds=8",), mix=True))
+        assert (mixed.before, mixed.counts) == (3, {"ok": 3})
+    records = load(tmp_path)[0]
+    assert {record.meta["engine"]["jax"] for record in records} == {"0.9.9", jax.__version__}
+
+
+def test_exact_records_copied_in_from_another_version_do_not_count(tmp_path, monkeypatch):
+    from ntk_eoc.sweeps import worker
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    run(Options(CONFIG, one, overrides=("seeds=4",)))
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "engine", lambda: {"jax": "0.9.9"})
+        run(Options(CONFIG, other, overrides=("seeds=4",)))
+    for path in (other / "cells").iterdir():
+        path.replace(one / "cells" / path.name)
+    assert (len(load(one)[0]), load(one)[0].missing) == (0, 3)
+    assert run(Options(CONFIG, one, overrides=("seeds=4",))).counts == {"ok": 3}
+    assert len(list((one / "damaged").iterdir())) == 3
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT"])
+def test_exact_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path, monkeypatch, code):
+    import errno
+
+    from ntk_eoc.sweeps.errors import StoppedError
+
+    written = []
+    real = os.fsync
+
+    def fsync(handle):
+        written.append(handle)
+        if len(written) > 4:  # run.json and three records fit
+            raise OSError(getattr(errno, code), "no space")
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(StoppedError, match="is full; every record already there is kept"):
+            run(Options(CONFIG, tmp_path))
+    assert len(load(tmp_path)[0].ok) == 3
+    assert not list((tmp_path / "tmp").iterdir())
+    assert run(Options(CONFIG, tmp_path)).counts == {"ok": 3}
+
+
+def test_exact_a_small_full_disk_for_real(tmp_path):
+    """On a tmpfs of 200 kB, where the user may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        big = ("--set", "grid.size=[24]", "--set", "seeds_per_cell=10", "--set", "seeds=200")
+        end = subprocess.run(
+            command("run", CONFIG, "--out", disk / "out", *big),
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert end.returncode == 1
+        last = end.stderr.strip().splitlines()[-1]
+        assert last.startswith("stopped: the disk of ")
+        assert last.endswith("is full; every record already there is kept.")
+        assert "Traceback" not in end.stderr
+        records = load(disk / "out")[0]
+        assert 0 < len(records.ok) < 20
+        assert len(records.bad) == 0
+        assert not list((disk / "out" / "tmp").iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -119,7 +119,10 @@ def _from_weights(
         back = back[:, :, : slopes[h - 1].shape[1]].reshape(3, n, k, -1)
         delta = slopes[h - 1][None, :, None] * back
         kernels = kernels + _kernels(inputs[h - 1], delta)
-    return GradientIndependence(*kernels, jnp.array(energy[::-1], dtype=jnp.float64))
+    kernel, independent, redrawn = kernels
+    return GradientIndependence(
+        kernel, independent, redrawn, jnp.array(energy[::-1], dtype=jnp.float64)
+    )
 
 
 def _replace(

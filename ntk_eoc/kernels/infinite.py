@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Num
@@ -15,6 +14,7 @@ from ntk_eoc.activations import AbsLinear
 from ntk_eoc.checks import require_count
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.angles import Angles, safe_sqrt
+from ntk_eoc.kernels.dual_recursion import covariance, dual_recursion
 from ntk_eoc.kernels.kappa_table import (
     SMALLEST_DELTA,
     SMALLEST_DEPTH,
@@ -126,12 +126,9 @@ def _growth(init: Init, act: AbsLinear, depth: int) -> float:
         return math.inf
 
 
-def _scale_invariant(init: Init) -> AbsLinear:
-    if not isinstance(init.activation, AbsLinear) or init.sigma_b != 0:
-        raise NotImplementedError(
-            f"`init` must have a scale-invariant activation and `sigma_b` 0, got {init!r}."
-        )
-    return init.activation
+def _is_scale_invariant(init: Init) -> bool:
+    """Whether the kernel is ‖x‖‖x'‖/d times a function of the angle."""
+    return isinstance(init.activation, AbsLinear) and init.sigma_b == 0
 
 
 @lru_cache(maxsize=256)
@@ -169,9 +166,6 @@ def _nngp_by_table(params: tuple[Array, KappaTable], angles: Angles) -> Array:
     return scale * angles.size * (1 - 2 * table_distance(table, least, acute) ** 2)
 
 
-_by_pairs = jax.jit(map_pairs, static_argnums=(0, 1))
-
-
 def _angular(
     init: Init,
     x1: Array,
@@ -184,13 +178,14 @@ def _angular(
 
     One compiled program serves all depths from `SMALLEST_DEPTH` on, since the table is an argument.
     """
-    act = _scale_invariant(init)
+    act = init.activation
+    assert isinstance(act, AbsLinear)  # by `_is_scale_invariant`
     scale = jnp.asarray(_growth(init, act, depth), x1.dtype)
     if depth < SMALLEST_DEPTH or act.delta < SMALLEST_DELTA:
-        return _by_pairs(by_recursion(act.delta, depth), x1 is x2, scale, x1, x2)
+        return map_pairs(by_recursion(act.delta, depth), x1 is x2, scale, x1, x2)
     table = kappa_table(act.delta, depth, str(x1.dtype))
     params = (scale, KappaTable(*(jnp.asarray(a) for a in table)))
-    return _by_pairs(by_table, x1 is x2, params, x1, x2)
+    return map_pairs(by_table, x1 is x2, params, x1, x2)
 
 
 def ntk_infinite(
@@ -198,8 +193,10 @@ def ntk_infinite(
 ) -> Float[Array, "n1 n2"]:
     """Return the limit kernel K∞(x, x'); the network's K(θ) tends to K∞ ⊗ I_k.
 
-    K∞ = (‖x‖‖x'‖/d) κ_l(θ), with κ_1 = ρ_0, κ_{k+1} = ϱ'(ρ_{k−1}) κ_k + ρ_k, ρ_k = ϱ(ρ_{k−1}) and
-    ϱ(ρ) = ρ + Δ_φ (2/π)(sin θ − θ cos θ). Off the edge, with σ_b = 0, times (σ_w² E[φ'²])^{l−1}.
+    Any activation, with biases, off the edge too, goes by `dual_recursion`. For φ(s) = a s + b|s|
+    without biases, K∞ = (‖x‖‖x'‖/d) κ_l(θ), with κ_1 = ρ_0, κ_{k+1} = ϱ'(ρ_{k−1}) κ_k + ρ_k,
+    ρ_k = ϱ(ρ_{k−1}) and ϱ(ρ) = ρ + Δ_φ (2/π)(sin θ − θ cos θ); off the edge, times
+    (σ_w² E[φ'²])^{l−1}.
 
     The defect l − κ_l has a relative error of at most 1e-12 in float64 and 2e-5 in float32, at any
     angle. The cost does not depend on the depth: κ_l is tabulated once (`kappa_table`); two layers
@@ -222,15 +219,20 @@ def ntk_infinite(
     Source: [S]; `docs/theory.md` §2.
     """
     depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
+    if not _is_scale_invariant(init):
+        return dual_recursion(init, x1, x2, depth).kernel.astype(x1.dtype)
     return _angular(init, x1, x2, depth, _ntk_by_recursion, _ntk_by_table)
 
 
 def nngp_infinite(
     init: Init, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
 ) -> Float[Array, "n1 n2"]:
-    """Return the limit covariance E[z_l z_l'] of one output, (‖x‖‖x'‖/d) ρ_{l−1}.
+    """Return the limit covariance E[z_l z_l'] of one output; (‖x‖‖x'‖/d) ρ_{l−1} at the edge of
+    a scale-invariant activation.
 
     Arguments, errors and source as in `ntk_infinite`.
     """
     depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
+    if not _is_scale_invariant(init):
+        return covariance(dual_recursion(init, x1, x2, depth)).astype(x1.dtype)
     return _angular(init, x1, x2, depth, _nngp_by_recursion, _nngp_by_table)

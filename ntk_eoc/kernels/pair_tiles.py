@@ -153,6 +153,16 @@ def _by_rows(f: PairFunction, params: Any, x1: Array, x2: Array) -> Array:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _map_pairs(f: PairFunction, same: bool, params: Any, x1: Array, x2: Array) -> Array:
+    return _tiled(f, same, params, x1, x2)
+
+
+@_map_pairs.defjvp
+def _map_pairs_jvp(f: PairFunction, same: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return _tiled(f, same, *primals), jax.jvp(partial(_by_rows, f), primals, tangents)[1]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
 def map_pairs(
     f: PairFunction,
     same: bool,
@@ -163,7 +173,7 @@ def map_pairs(
     """Return f(params, angles) of all pairs, by tiles: memory O(TILE² + n d) beside the result.
 
     Args:
-        f: Elementwise in the angles; a module's function or a partial of hashable arguments.
+        f: Elementwise in the angles; the same object for the same work, which is compiled once.
         same: Whether x2 is x1: then half of the work, and symmetric to the last bit.
         params: What else f takes.
         x1: Inputs.
@@ -171,9 +181,4 @@ def map_pairs(
 
     Source: `docs/spectrum.md`. Derivatives go through `angles.pair_angles` row by row.
     """
-    return _tiled(f, same, params, x1, x2)
-
-
-@map_pairs.defjvp
-def _map_pairs_jvp(f: PairFunction, same: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    return map_pairs(f, same, *primals), jax.jvp(partial(_by_rows, f), primals, tangents)[1]
+    return _map_pairs(f, same, params, x1, x2)

@@ -56,10 +56,12 @@ def _start(kind: str | None, workers: int) -> Any:
         return LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0"
         )
+    import dask
     from dask_jobqueue import SLURMCluster
 
     try:
-        cluster = SLURMCluster()
+        extra = dask.config.get("jobqueue.slurm.worker-extra-args", None) or []
+        cluster = SLURMCluster(worker_extra_args=[*extra, "--nthreads", "1"])
     except (ValueError, OSError) as error:
         raise UserError(
             f"`--cluster slurm` must find its jobs described in dask's jobqueue.yaml, got: {error}"

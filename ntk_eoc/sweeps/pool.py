@@ -77,7 +77,7 @@ class Processes:
         self.slots = slots
         self._setup = setup
         self._gpu_of: dict[ProcessPoolExecutor, str | None] = {}
-        self._gpus = gpus() if setup.device == "gpu" else []
+        self._gpus = [] if setup.device == "cpu" else gpus()
         self._started = 0
         self._free = [self._executor() for _ in range(slots)]
         self._busy: dict[Future[Outcome], ProcessPoolExecutor] = {}
@@ -103,7 +103,7 @@ class Processes:
     def engine(self) -> dict[str, Any]:
         """Start every process, once, and return the first one's engine."""
         if self._engine is None:
-            started = [executor.submit(worker.engine) for executor in self._free]
+            started = [executor.submit(worker.engine_here) for executor in self._free]
             try:
                 self._engine = [future.result() for future in started].pop()
             except BrokenProcessPool:

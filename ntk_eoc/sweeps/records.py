@@ -141,7 +141,7 @@ def load(folder: Path) -> tuple[Records, Experiment]:
     counted as missing.
     """
     run = folders.read(folder)
-    experiment = experiments.load(run.experiment)
+    experiment = experiments.load(_experiment_of(run))
     entries = store.Store(folder).entries()
     found: list[Record] = []
     for id_ in run.ids:
@@ -150,6 +150,13 @@ def load(folder: Path) -> tuple[Records, Experiment]:
             found.append(record)
     missing = len(run.ids) - len(found)
     return Records(found, missing, run.resolved.get("title", "")), experiment
+
+
+def _experiment_of(run: folders.Run) -> str:
+    """Where the experiment is: as the run knew it, or relative to the config it had."""
+    moved = Path(run.config).parent / str(run.resolved["experiment"])
+    there = not run.experiment.endswith(".py") or Path(run.experiment).is_file()
+    return run.experiment if there or not moved.is_file() else str(moved.resolve())
 
 
 def _load_one(entry: store.Entry, run: folders.Run, model: type[Cell]) -> Record | None:

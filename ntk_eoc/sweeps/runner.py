@@ -28,6 +28,7 @@ from ntk_eoc.sweeps.progress import Progress
 from ntk_eoc.sweeps.store import Store
 from ntk_eoc.sweeps.worker import Outcome, Setup, record_meta
 
+LOOK_AGAIN = 0.5  # seconds before asking again for cells that other runs have claimed
 LIVES = 2  # a cell that ends its worker this often is recorded as failed
 RETRIED = ("out-of-memory", "failed")
 log = logging.getLogger("ntk_eoc.sweeps")
@@ -203,9 +204,14 @@ def _compute(
     always runs.
     """
     waiting = deque(todo)
+    elsewhere: list[Planned] = []
     running: dict[Future[Outcome], Planned] = {}
     deaths: Counter[str] = Counter()
-    while waiting or running:
+    while waiting or running or elsewhere:
+        if elsewhere and not waiting and not running:  # nothing is left but others' cells
+            time.sleep(LOOK_AGAIN)
+            waiting.extend(elsewhere)
+            elsewhere.clear()
         while waiting and len(running) < pool.slots:
             free = memory - sum(one.memory for one in running.values())
             one = next((one for one in waiting if one.memory <= free or not running), None)
@@ -226,8 +232,7 @@ def _compute(
                     yield one, give_up(one)
                 continue
             if outcome.status == "claimed elsewhere":
-                waiting.append(one)
-                time.sleep(0.1 if len(waiting) == 1 else 0.0)
+                elsewhere.append(one)
                 continue
             yield one, outcome
 

@@ -20,6 +20,7 @@ import numpy as np
 
 import ntk_eoc
 from ntk_eoc.sweeps import experiment as experiments
+from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.store import STATUSES, Store
 
 PRECISION = "highest"
@@ -63,6 +64,10 @@ def set_up_jax(device: str | None) -> None:
         jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[device])
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", PRECISION)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):  # JAX 0.10 asserts that there is a backend
+        raise UserError(f"`--device` must be one that JAX finds here, got {device!r}.") from None
 
 
 def compilation_cache() -> Path:
@@ -138,7 +143,7 @@ class Worker:
     def _compute(self, id_: str, fields: dict[str, Any]) -> Outcome:
         start = time.perf_counter()
         arrays: dict[str, np.ndarray] = {}
-        message = ""
+        message = trace = ""
         try:
             cell = self.experiment.cell.model_validate_json(json.dumps(fields))
             arrays = to_numpy(self.experiment.measure(cell))
@@ -149,9 +154,10 @@ class Worker:
             full = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
             status = "out-of-memory" if full else "failed"
             message = _first_line(error)
-            log.debug("cell %s:\n%s", id_, traceback.format_exc())
+            trace = traceback.format_exc()
         seconds = time.perf_counter() - start
         meta = record_meta(id_, fields, status, seconds, message) | self.about
+        meta |= {"traceback": trace} if trace else {}
         self.store.write(meta, arrays)
         return Outcome(id_, status, seconds, message)
 
@@ -198,7 +204,7 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
-_worker: Worker | None = None  # one a process
+_worker: Worker | UserError | None = None  # one a process, or why there is none
 
 
 def start(setup: Setup, gpu: str | None) -> None:
@@ -209,12 +215,22 @@ def start(setup: Setup, gpu: str | None) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    _worker = Worker(setup)
+    try:
+        _worker = Worker(setup)
+    except UserError as error:
+        _worker = error  # raised here it would only break the pool
+
+
+def engine_here() -> dict[str, Any]:
+    """`engine` of this process, or why it cannot be a worker."""
+    if isinstance(_worker, UserError):
+        raise _worker
+    return engine()
 
 
 def compute(id_: str, fields: dict[str, Any]) -> Outcome:
     """`Worker.compute` of this process."""
-    assert _worker is not None
+    assert isinstance(_worker, Worker)
     return _worker.compute(id_, fields)
 
 
@@ -231,7 +247,7 @@ def engine_anywhere(setup: Setup) -> dict[str, Any]:
 
 def _worker_for(setup: Setup) -> Worker:
     global _worker
-    if _worker is None or _worker.setup != setup:
+    if not isinstance(_worker, Worker) or _worker.setup != setup:
         _worker = Worker(setup)
     return _worker
 

@@ -1,4 +1,4 @@
-"""Activations: one Python function each, with what the theory needs to know of it.
+"""`Activation`, and the scale-invariant family.
 
 The family φ(s) = a s + b|s| is the whole of the scale-invariant activations; `theory` in
 `docs/theory.md` gives its constants Δ_φ and κ_φ.
@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ntk_eoc.checks import require, require_number, unknown_name
+from ntk_eoc.activations import duals
+from ntk_eoc.checks import require, require_number
 
 Scalar = Callable[[Array], Array]
+Dual = Callable[[Array, Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,17 @@ class Activation:
         fn: φ, an elementwise JAX function of any shape.
         kinks: Every s at which φ is not smooth (a jump of φ' or of a higher derivative).
         derivative: φ', elementwise; by `jax.grad` where it is not given.
+        dual: (q₁, q₂, δ) -> E[φ(√q₁ u) φ(√q₂ v)], correlation 1 − δ, elementwise; by quadrature
+            where it is not given.
+        dual_prime: The same of φ'.
     """
 
     name: str
     fn: Scalar
     kinks: tuple[float, ...] = ()
     derivative: Scalar | None = field(default=None)
+    dual: Dual | None = field(default=None)
+    dual_prime: Dual | None = field(default=None)
 
     def __post_init__(self) -> None:
         require(isinstance(self.name, str) and self.name != "", "name", "a word", self.name)
@@ -97,6 +104,8 @@ def _named_abs_linear(name: str, a: float, b: float) -> AbsLinear:
         fn=partial(_abs_linear, a, b),
         kinks=(0.0,) if b != 0 else (),
         derivative=partial(_abs_linear_prime, a, b),
+        dual=partial(duals.abs_linear, a, b),
+        dual_prime=partial(duals.abs_linear_prime, a, b),
         a=a,
         b=b,
     )
@@ -120,22 +129,3 @@ def abs_linear(a: float, b: float, name: str | None = None) -> AbsLinear:
     a, b = require_number("a", a), require_number("b", b)
     require(a != 0 or b != 0, "a, b", "not both zero", (a, b))
     return _named_abs_linear(name or f"abs_linear({a:g}, {b:g})", a, b)
-
-
-NAMED: dict[str, Callable[[], Activation]] = {
-    "identity": partial(abs_linear, 1.0, 0.0, "identity"),
-    "relu": partial(abs_linear, 0.5, 0.5, "relu"),
-    "leaky_relu": partial(abs_linear, 0.505, 0.495, "leaky_relu"),  # slope 0.01 below zero
-    "abs": partial(abs_linear, 0.0, 1.0, "abs"),
-}
-
-
-def activation(name: str) -> Activation:
-    """Return the activation called `name`.
-
-    Raises:
-        ValueError: If there is none; the message lists the known names and the nearest.
-    """
-    if name not in NAMED:
-        raise ValueError(unknown_name("activation", name, NAMED))
-    return NAMED[name]()

@@ -1,0 +1,183 @@
+"""How fast does depth condition the limit NTK matrix, and what has Δ_φ to do with it?
+
+Question: the condition number of [K∞(x_i, x_j)/n] against depth for several Δ_φ, beside its bounds
+and its limit 1 + n/3; the depth at which it comes within a factor 2 of that limit; and κ_l/l
+against τ = 4Δ_φ u_0 l/(3π).
+
+Expectation: [S] (4): Δ_φ sets the rate. For close pairs depth enters only through τ, so that
+absolute value needs half the depth of ReLU; at a fixed wide angle κ_l = l/4 + (3/8) log l + C,
+where the logarithm does not know Δ_φ and the collapse fails.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pydantic import Field, model_validator
+
+import ntk_eoc as ne
+from ntk_eoc import data
+from ntk_eoc.report import style
+from ntk_eoc.spectra import deep_limit
+from ntk_eoc.spectra.bounds import spectral_bounds
+from ntk_eoc.sweeps import config
+from ntk_eoc.sweeps.records import Records
+
+
+class Cell(config.Cell):
+    """One activation on one data set, all depths; and its pairs at given angles."""
+
+    delta: float = Field(gt=0, le=1)
+    data: str
+    n: int = Field(ge=2)
+    data_seed: int = Field(default=0, ge=0)
+    angles: tuple[float, ...]
+    depths: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _data_exists(self) -> "Cell":
+        data.load(self.data, self.n, self.data_seed)
+        return self
+
+
+def cost(cell: Cell) -> float:
+    """Layers to go through."""
+    return float(sum(cell.depths))
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Return extreme eigenvalues, their bounds and κ_l of the angles, the depths axis first."""
+    act = ne.abs_linear(math.sqrt(1 - cell.delta), math.sqrt(cell.delta))
+    init = ne.edge_of_chaos(act)
+    x = jnp.asarray(data.load(cell.data, cell.n, cell.data_seed).x, cell.dtype)
+    u = np.asarray(deep_limit.cosine_distance(init, x, x, 0))
+    u = u[np.triu_indices(cell.n, 1)]
+    theta = np.array(cell.angles)
+    one = jnp.asarray(math.sqrt(2) * np.array([[1.0, 0.0]]), cell.dtype)
+    two = jnp.asarray(math.sqrt(2) * np.stack([np.cos(theta), np.sin(theta)], axis=1), cell.dtype)
+    rows = []
+    for depth in cell.depths:
+        values = deep_limit.ntk_spectrum(init, x, depth).eigenvalues
+        bounds = spectral_bounds(act.delta, depth, cell.n, float(u.min()), float(u.max()))
+        kappa = np.asarray(ne.ntk_infinite(init, one, two, depth)[0])
+        # The inverse of an upper bound, which may be infinite: a record holds finite numbers.
+        rows.append((values[0], values[-1], bounds.condition[0], 1 / bounds.condition[1], kappa))
+    names = ("lambda_min", "lambda_max", "low", "inverse_high", "kappa")
+    found = {
+        name: np.stack(rows) for name, rows in zip(names, zip(*rows, strict=True), strict=True)
+    }
+    return {**found, "u_min": u.min()}
+
+
+def depth_within(factor: float, depths: np.ndarray, values: np.ndarray, limit: float) -> float:
+    """Return where log-log interpolated `values` first fall to factor × limit; NaN if nowhere."""
+    below = np.flatnonzero(values <= factor * limit)
+    if below.size == 0 or below[0] == 0:
+        return math.nan
+    i = below[0]
+    x, y = np.log(depths[i - 1 : i + 1]), np.log(values[i - 1 : i + 1] / (factor * limit))
+    return float(np.exp(x[0] - y[0] * (x[1] - x[0]) / (y[1] - y[0])))
+
+
+def _condition(record: Any) -> tuple[np.ndarray, np.ndarray]:
+    depths = np.array(record.cell.depths)
+    shown = record.arrays["lambda_min"] > 0
+    return depths[shown], (record.arrays["lambda_max"][shown] / record.arrays["lambda_min"][shown])
+
+
+def _against_depth(ax: Axes, records: Records) -> None:
+    records = records.where(data=records.values("data")[0])
+    n = records[0].cell.n
+    looks = style.looks(records.values("delta"))
+    for record in records:
+        cell, color = record.cell, looks[record.cell.delta]["color"]
+        ax.plot(*_condition(record), color=color, label=f"$\\Delta={cell.delta:g}$")
+        if record in (records[0], records[-1]):
+            inverse = record.arrays["inverse_high"]
+            high = np.where(inverse > 0, 1 / np.where(inverse > 0, inverse, 1), np.nan)
+            ax.plot(cell.depths, high, "--", color=color, linewidth=0.7)
+            ax.plot(cell.depths, record.arrays["low"], ":", color=color, linewidth=0.7)
+    ax.axhline(deep_limit.deep_condition(n), **style.GUIDE)
+    ax.set(xscale="log", yscale="log", xlabel="depth $l$", ylabel="condition number")
+    ax.set_title(f"{records[0].cell.data}, $n={n}$", fontsize=8)
+    ax.legend()
+
+
+def _needed_depth(ax: Axes, records: Records) -> None:
+    looks = style.looks(records.values("data"))
+    for (name,), cells in records.group("data"):
+        points = []
+        for record in cells:
+            depths, condition = _condition(record)
+            limit = deep_limit.deep_condition(record.cell.n)
+            needed = depth_within(2, depths, condition, limit)
+            points.append((1 / (record.cell.delta * float(record.arrays["u_min"])), needed))
+        ax.plot(*zip(*sorted(points), strict=True), linestyle="none", label=name, **looks[name])
+    low, high = ax.get_xlim()
+    line = np.array([max(low, 1), high])
+    ax.plot(line, 3 * math.pi / 4 * line, **style.GUIDE, label=r"$\tau=1$")
+    ax.set(xscale="log", yscale="log", xlabel=r"$1/(\Delta u_{\min})$")
+    ax.set_ylabel(r"depth for twice the limit")
+    ax.legend()
+
+
+def _collapse(ax: Axes, records: Records) -> None:
+    records = records.where(data=records.values("data")[0])
+    angles = records[0].cell.angles
+    shown = sorted({min(angles), *angles[-1:]})
+    looks = style.looks(records.values("delta"))
+    for line, theta in zip(style.LINES, shown, strict=False):
+        for record in records:
+            j, color = record.cell.angles.index(theta), looks[record.cell.delta]["color"]
+            depths = np.array(record.cell.depths)
+            tau = deep_limit.depth_scale(record.cell.delta, math.sin(theta / 2), 1.0) * depths
+            label = f"$\\theta={theta:.2g}$" if record is records[0] else None
+            ax.plot(tau, record.arrays["kappa"][:, j] / depths, line, color=color, label=label)
+    tau = np.geomspace(1e-2, 1e3, 200)
+    ax.plot(tau, deep_limit.scaling_function(tau), color="k", lw=0.6, label=r"$F(\tau)$")
+    ax.set(xscale="log", xlim=(1e-2, 1e3), ylim=(0.2, 1.02))
+    ax.set(xlabel=r"$\tau=4\Delta u_0 l/3\pi$", ylabel=r"$\kappa_l/l$")
+    ax.legend()
+
+
+def _logarithm(ax: Axes, records: Records) -> None:
+    records = records.where(data=records.values("data")[0])
+    looks = style.looks(records.values("delta"))
+    j = len(records[0].cell.angles) - 1
+    for record in records:
+        depths = np.array(record.cell.depths)
+        excess = record.arrays["kappa"][:, j] - depths / 4
+        ax.plot(
+            depths, excess, label=f"$\\Delta={record.cell.delta:g}$", **looks[record.cell.delta]
+        )
+    depths = np.array(records[0].cell.depths, dtype=float)
+    start = float(records[0].arrays["kappa"][-1, j] - depths[-1] / 4)
+    guide = start + 3 / 8 * np.log(depths / depths[-1])
+    ax.plot(depths, guide, **style.GUIDE, label=r"slope $3/8$")
+    ax.set(xscale="log", xlabel="depth $l$", ylabel=r"$\kappa_l-l/4$")
+    ax.set_title(f"$\\theta={records[0].cell.angles[j]:.2g}$", fontsize=8)
+    ax.legend()
+
+
+def draw(records: Records) -> Figure:
+    """Draw condition numbers, the depth they need, the collapse on τ and the logarithm."""
+    figure, axes = style.panels(2, 2, height=2.5)
+    if len(records.ok):
+        panels = (_against_depth, _needed_depth, _collapse, _logarithm)
+        for panel, ax in zip(panels, axes.flat, strict=True):
+            panel(ax, records.ok)
+    style.letter(axes.ravel())
+    note = (
+        "(a) dashed and dotted: upper and lower bounds for the least and largest Δ; grey: 1 + n/3"
+    )
+    style.footnote(figure, note + (f"; {len(records.bad)} cells failed" if records.bad else ""))
+    return figure
+
+
+if __name__ == "__main__":
+    from ntk_eoc.sweeps import script
+
+    script.main(__file__)

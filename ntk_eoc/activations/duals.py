@@ -1,0 +1,106 @@
+"""Closed forms of E[φ(√q₁ u) φ(√q₂ v)] and of E[φ'(√q₁ u) φ'(√q₂ v)], correlation 1 − δ.
+
+Elementwise in q₁, q₂, δ. Each is tested against quadrature. Where a difference of two near numbers
+decides (1 − ρ at ρ = 1), it is written in δ.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+def _angle(delta: Array) -> tuple[Array, Array]:
+    """θ = arccos(1 − δ) and sin θ, with all digits near 0 and π; gradients are finite there."""
+    square = delta * (2 - delta)
+    inside = square > 0
+    sine = jnp.where(inside, jnp.sqrt(jnp.where(inside, square, 1.0)), 0.0)
+    return jnp.where(
+        inside,
+        jnp.arctan2(jnp.where(inside, sine, 1.0), 1 - delta),
+        jnp.where(delta < 1, 0.0, math.pi),
+    ), sine
+
+
+def _ratio_angle(numerator: Array, square: Array) -> Array:
+    """Arcsin of numerator/√square, with all digits near ±1; square > numerator²."""
+    return jnp.arctan2(numerator, jnp.sqrt(square))
+
+
+def _cross(q1: Array, q2: Array, delta: Array) -> tuple[Array, Array]:
+    """C = √(q₁q₂)(1 − δ) and q₁q₂ − c² = q₁q₂ δ(2 − δ)."""
+    return jnp.sqrt(q1 * q2) * (1 - delta), q1 * q2 * delta * (2 - delta)
+
+
+def abs_linear(a: float, b: float, q1: Array, q2: Array, delta: Array) -> Array:
+    """√(q₁q₂)(a²ρ + b²(ρ + (2/π)(sin θ − θ cos θ)))."""
+    theta, sine = _angle(delta)
+    bracket = sine - theta * (1 - delta)
+    return jnp.sqrt(q1 * q2) * ((a * a + b * b) * (1 - delta) + b * b * (2 / math.pi) * bracket)
+
+
+def abs_linear_prime(a: float, b: float, q1: Array, q2: Array, delta: Array) -> Array:
+    """a² + b²(1 − 2θ/π), at every variance."""
+    return a * a + b * b * (1 - (2 / math.pi) * _angle(delta)[0]) + 0 * (q1 + q2)
+
+
+def erf(q1: Array, q2: Array, delta: Array) -> Array:
+    """(2/π) arcsin(2c/√((1 + 2q₁)(1 + 2q₂))) (Williams, 1997)."""
+    c, rest = _cross(q1, q2, delta)
+    return (2 / math.pi) * _ratio_angle(2 * c, 1 + 2 * q1 + 2 * q2 + 4 * rest)
+
+
+def erf_prime(q1: Array, q2: Array, delta: Array) -> Array:
+    """(4/π)/√((1 + 2q₁)(1 + 2q₂) − 4c²)."""
+    _, rest = _cross(q1, q2, delta)
+    return (4 / math.pi) / jnp.sqrt(1 + 2 * q1 + 2 * q2 + 4 * rest)
+
+
+def sin(q1: Array, q2: Array, delta: Array) -> Array:
+    """exp(−(q₁ + q₂)/2) sinh c, without overflow."""
+    c, _ = _cross(q1, q2, delta)
+    mean = (q1 + q2) / 2
+    return -jnp.exp(jnp.abs(c) - mean) * jnp.expm1(-2 * jnp.abs(c)) * jnp.sign(c) / 2
+
+
+def cos(q1: Array, q2: Array, delta: Array) -> Array:
+    """exp(−(q₁ + q₂)/2) cosh c, without overflow."""
+    c, _ = _cross(q1, q2, delta)
+    mean = (q1 + q2) / 2
+    return (jnp.exp(c - mean) + jnp.exp(-c - mean)) / 2
+
+
+def exp(q1: Array, q2: Array, delta: Array) -> Array:
+    """E to the power (q₁ + q₂)/2 + c; its derivative's too."""
+    return jnp.exp((q1 + q2) / 2 + _cross(q1, q2, delta)[0])
+
+
+def quadratic(q1: Array, q2: Array, delta: Array) -> Array:
+    """q₁q₂ + 2c², of φ(s) = s²."""
+    return q1 * q2 + 2 * _cross(q1, q2, delta)[0] ** 2
+
+
+def quadratic_prime(q1: Array, q2: Array, delta: Array) -> Array:
+    """4c, of φ'(s) = 2s."""
+    return 4 * _cross(q1, q2, delta)[0]
+
+
+def _gelu_parts(q1: Array, q2: Array, delta: Array) -> tuple[Array, Array, Array, Array]:
+    """c, det(I + Σ), E[γ(y₁) γ(y₂)] and E[Φ(y₁) Φ(y₂)] of a Gaussian pair of covariance Σ."""
+    c, rest = _cross(q1, q2, delta)
+    det = 1 + q1 + q2 + rest
+    densities = 1 / (2 * math.pi * jnp.sqrt(det))
+    return c, det, densities, 0.25 + _ratio_angle(c, det) / (2 * math.pi)
+
+
+def gelu(q1: Array, q2: Array, delta: Array) -> Array:
+    """The dual of φ(s) = s Φ(s), by Stein's lemma (Tsuchida et al., 2021)."""
+    c, _, densities, both = _gelu_parts(q1, q2, delta)
+    outer = (1 + q1) * (1 + q2)
+    return densities * (q1 * q2 + c**2 * (1 - q1 * q2) / outer) + c * both
+
+
+def gelu_prime(q1: Array, q2: Array, delta: Array) -> Array:
+    """The dual of φ'(s) = Φ(s) + s γ(s), γ the normal density."""
+    c, det, densities, both = _gelu_parts(q1, q2, delta)
+    return both + densities * c * (1 / (1 + q1) + 1 / (1 + q2) + 1 / det)

@@ -1,0 +1,128 @@
+"""The named activations: where a string of a config or of the command line becomes a function."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ntk_eoc.activations import duals
+from ntk_eoc.activations.core import Activation, abs_linear
+from ntk_eoc.checks import unknown_name
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 2017
+
+
+def _expm1_below(s: Array) -> Array:
+    """exp(s) − 1 at s <= 0 and 0 above; by tanh, which is many times faster than expm1 here."""
+    t = jnp.tanh(jnp.minimum(s, 0.0) / 2)
+    return 2 * t / (1 - t)
+
+
+def _elu(alpha: float, scale: float, s: Array) -> Array:
+    return scale * jnp.where(s > 0, s, alpha * _expm1_below(s))
+
+
+def _elu_prime(alpha: float, scale: float, s: Array) -> Array:
+    return scale * jnp.where(s >= 0, 1.0, alpha * jnp.exp(jnp.minimum(s, 0.0)))
+
+
+def _step_between(low: float, high: float, s: Array) -> Array:
+    # The right derivative at both kinks, as of `abs_linear`.
+    return jnp.where((s >= low) & (s < high), jnp.ones_like(s), jnp.zeros_like(s))
+
+
+def _smooth_gelu(s: Array) -> Array:
+    return jax.nn.gelu(s, approximate=True)
+
+
+def _gelu(s: Array) -> Array:
+    return s * jax.scipy.stats.norm.cdf(s)
+
+
+def _gelu_prime(s: Array) -> Array:
+    return jax.scipy.stats.norm.cdf(s) + s * jax.scipy.stats.norm.pdf(s)
+
+
+def _minus_sin_dual(q1: Array, q2: Array, delta: Array) -> Array:
+    return duals.sin(q1, q2, delta)  # (−sin)(−sin)
+
+
+def _square(s: Array) -> Array:
+    return s * s
+
+
+def _squared_relu(s: Array) -> Array:
+    return jnp.where(s > 0, s * s, 0.0 * s)
+
+
+def _softsign(s: Array) -> Array:
+    return s / (1 + jnp.abs(s))
+
+
+def _hard_silu(s: Array) -> Array:
+    return s * jnp.clip((s + 3) / 6, 0.0, 1.0)
+
+
+def _mish(s: Array) -> Array:
+    return s * jnp.tanh(jax.nn.softplus(s))
+
+
+_SMOOTH = [
+    Activation("tanh", jnp.tanh),
+    Activation("sigmoid", jax.nn.sigmoid),
+    Activation("arctan", jnp.arctan),
+    Activation("erf", jax.scipy.special.erf, dual=duals.erf, dual_prime=duals.erf_prime),
+    Activation("gelu", _gelu, derivative=_gelu_prime, dual=duals.gelu, dual_prime=duals.gelu_prime),
+    Activation("gelu_tanh", _smooth_gelu),
+    Activation("silu", jax.nn.silu),
+    Activation("swish", jax.nn.silu),
+    Activation("mish", _mish),
+    Activation("softplus", jax.nn.softplus, derivative=jax.nn.sigmoid),
+    Activation("sin", jnp.sin, derivative=jnp.cos, dual=duals.sin, dual_prime=duals.cos),
+    Activation("cos", jnp.cos, dual=duals.cos, dual_prime=_minus_sin_dual),
+    Activation("exp", jnp.exp, derivative=jnp.exp, dual=duals.exp, dual_prime=duals.exp),
+    Activation("quadratic", _square, dual=duals.quadratic, dual_prime=duals.quadratic_prime),
+]
+
+_KINKED = [
+    Activation("elu", partial(_elu, 1.0, 1.0), (0.0,), partial(_elu_prime, 1.0, 1.0)),
+    Activation(
+        "selu",
+        partial(_elu, _SELU_ALPHA, _SELU_SCALE),
+        (0.0,),
+        partial(_elu_prime, _SELU_ALPHA, _SELU_SCALE),
+    ),
+    Activation(
+        "hard_tanh",
+        partial(jnp.clip, min=-1.0, max=1.0),
+        (-1.0, 1.0),
+        partial(_step_between, -1.0, 1.0),
+    ),
+    Activation(
+        "relu6", partial(jnp.clip, min=0.0, max=6.0), (0.0, 6.0), partial(_step_between, 0.0, 6.0)
+    ),
+    Activation("hard_silu", _hard_silu, (-3.0, 3.0)),
+    Activation("softsign", _softsign, (0.0,)),
+    Activation("squared_relu", _squared_relu, (0.0,)),
+]
+
+NAMED: dict[str, Callable[[], Activation]] = {
+    "identity": partial(abs_linear, 1.0, 0.0, "identity"),
+    "relu": partial(abs_linear, 0.5, 0.5, "relu"),
+    "leaky_relu": partial(abs_linear, 0.505, 0.495, "leaky_relu"),  # slope 0.01 below zero
+    "abs": partial(abs_linear, 0.0, 1.0, "abs"),
+    **{act.name: partial(lambda act: act, act) for act in (*_SMOOTH, *_KINKED)},
+}
+
+
+def activation(name: str) -> Activation:
+    """Return the activation called `name`.
+
+    Raises:
+        ValueError: If there is none; the message lists the known names and the nearest.
+    """
+    if name not in NAMED:
+        raise ValueError(unknown_name("activation", name, NAMED))
+    return NAMED[name]()

@@ -1,0 +1,173 @@
+"""Composite Gauss–Legendre rules for Gaussian integrals in one and two variables.
+
+E[h(√q₁ u, √q₂ v)], u and v standard normal with correlation ρ = 1 − δ, is computed in the
+variables (u, w), v = ρu + s w, s = sin θ: an outer rule in u, an inner one in w. The inner
+panels are cut where √q₂ v is a kink; the outer ones where √q₁ u is a kink, and around
+ρ u = kink/√q₂ on the scale s, on which the inner integral varies there. Cuts at kinks move with
+(q, δ) and are differentiated, so that derivatives are right across jumps too.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float
+
+from ntk_eoc.gaussian.panels import TAIL, Panels
+
+Scalar = Float[Array, ""]
+Integrand = Callable[[Array, Array], tuple[Array, ...]]
+
+FINE, COARSE = 13, 11  # nodes a panel; their difference is the error estimate
+FINE_1D, COARSE_1D = 20, 16  # the same of integrals in one variable, which cost nothing
+_CELLS = 128
+_LEGENDRE = {n: np.polynomial.legendre.leggauss(n) for n in (FINE, COARSE, FINE_1D, COARSE_1D)}
+_TRANSITION = np.array([-7.5, -2.5, 2.5, 7.5])  # cuts around a smoothed kink, in its width
+
+
+def _weight(z: Array) -> Array:
+    return jnp.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+
+
+def _nodes(edges: Array, n: int) -> tuple[Array, Array]:
+    """Return nodes and weights [p, n, *s] of the Gaussian measure on panels of edges [p + 1, *s].
+
+    The node axes come first: XLA on a CPU vectorises a sum over leading axes only.
+    """
+    x, w = _LEGENDRE[n]
+    edges = jax.lax.optimization_barrier(edges)
+    half = (edges[1:, None] - edges[:-1, None]) / 2
+    middle = (edges[1:, None] + edges[:-1, None]) / 2
+    shape = (1, n) + (1,) * (half.ndim - 2)
+    z = middle + half * jnp.asarray(x.reshape(shape), half.dtype)
+    return z, half * jnp.asarray(w.reshape(shape), half.dtype) * _weight(z)
+
+
+def _merge(a: Float[Array, "a u"], b: Float[Array, "b u"]) -> Float[Array, "a+b u"]:
+    """Merge two ascending columns, elementwise.
+
+    The j-th smallest of both is min over i of max(a_i, b_{j−i}): no sort of thousands of short
+    columns, which XLA does badly.
+    """
+    count, infinity = a.shape[0] + b.shape[0], jnp.full(a.shape, jnp.inf, a.dtype)
+    # padded[k] is the k-th smallest of b; there are zero at −∞, and none beyond.
+    padded = jnp.concatenate([-infinity, b, infinity])
+    merged = padded[a.shape[0] :][:count]  # i = 0, all from b
+    for i in range(1, a.shape[0] + 1):
+        rest = padded[a.shape[0] - i :][:count]
+        earlier = jnp.arange(1, count + 1)[:, None] < i  # fewer in all than from a alone
+        merged = jnp.minimum(merged, jnp.where(earlier, jnp.inf, jnp.maximum(a[i - 1 : i], rest)))
+    return merged
+
+
+def _range(size: Callable[[Array], Array], root: Scalar) -> tuple[Scalar, Scalar]:
+    """Return the range of z that holds all but 1e-15 of size(√q z)² and of the weight."""
+    z, step = np.linspace(-TAIL, TAIL, 305, retstep=True)
+    points = jnp.asarray(z, root.dtype)
+    y = size(root * points)
+    mass = jnp.where(jnp.isfinite(y), (_weight(points) * y) * y, 0.0)  # y² alone may overflow
+    kept = mass / jnp.sum(mass) + float(step) * _weight(points) > 1e-15
+    low, high = jnp.where(kept, points, TAIL), jnp.where(kept, points, -TAIL)
+    return stop_gradient(jnp.min(low) - float(step)), stop_gradient(jnp.max(high) + float(step))
+
+
+def _outer_edges(
+    panels: Panels, reach: tuple[Scalar, Scalar], root1: Scalar, root2: Scalar, hard: Array
+) -> Float[Array, "edges"]:
+    """Return the outer cuts: soft ones by equal shares of the work, and the hard ones."""
+    low, high = reach
+    ends = np.array([-panels.reach, *panels.breaks, panels.reach])
+    share = jnp.asarray(1 / np.diff(ends), low.dtype)
+    breaks = jnp.asarray(ends[1:-1], low.dtype)
+    grid = low + (high - low) * jnp.asarray(np.linspace(0, 1, _CELLS + 1), low.dtype)
+    middle = (grid[1:] + grid[:-1]) / 2
+    work = jnp.full(_CELLS, panels.gauss, low.dtype) / (high - low)
+    for root in (root1, root2):
+        cell = jnp.searchsorted(breaks, root * middle, method="compare_all")
+        work = jnp.maximum(work, jnp.abs(root) * share[cell])
+    done = jnp.concatenate([jnp.zeros(1, low.dtype), jnp.cumsum(work)])
+    equal = jnp.asarray(np.linspace(0, 1, panels.soft + 1), low.dtype) * done[-1]
+    soft = stop_gradient(jnp.interp(equal, done, grid))
+    return jnp.sort(jnp.concatenate([soft, jnp.clip(hard, low, high)]))
+
+
+def mean(f: Callable[[Array], Array], panels: Panels, n: int, q: Scalar) -> Scalar:
+    """Return E[f(√q z)]."""
+    root = jnp.sqrt(q)
+    reach = _range(f, root)
+    hard = jnp.asarray(np.array(panels.kinks), root.dtype) / root
+    z, weight = _nodes(_outer_edges(panels, reach, root, root, hard), n)
+    return jnp.sum(weight * f(root * z))
+
+
+def moments(
+    f: Callable[[Array], Array], prime: Callable[[Array], Array], panels: Panels, n: int, q: Scalar
+) -> tuple[Scalar, Scalar, Scalar]:
+    """Return E[f(√q z)²], E[f'(√q z)²] and the derivative of the first by q, E[f f' z]/√q."""
+    root = jnp.sqrt(q)
+    hard = jnp.asarray(np.array(panels.kinks), root.dtype) / root
+    z, weight = _nodes(_outer_edges(panels, _range(f, root), root, root, hard), n)
+    value, slope = f(root * z), prime(root * z)
+    return (
+        jnp.sum((weight * value) * value),
+        jnp.sum((weight * slope) * slope),
+        jnp.sum((weight * value) * slope * z) / root,
+    )
+
+
+def bivariate(
+    h: Integrand,
+    size: Callable[[Array], Array],
+    panels: Panels,
+    n: int,
+    q1: Scalar,
+    q2: Scalar,
+    delta: Scalar,
+    eta: Scalar,
+) -> tuple[Scalar, ...]:
+    """Return the means of h(√q₁ u, √q₂ v), a tuple of integrands evaluated at the same nodes.
+
+    Args:
+        h: (y₁, y₂) -> integrands; the arguments broadcast, y₁ [1, 1, U] and y₂ [P, n, U].
+        size: An envelope of what is integrated, for the range.
+        panels: The cuts of everything in h.
+        n: Nodes a panel, FINE or COARSE.
+        q1: Variance of the first argument.
+        q2: Variance of the second.
+        delta: 1 − ρ.
+        eta: 1 + ρ, which need not be computed from delta where that would lose digits.
+    """
+    root1, root2 = jnp.sqrt(q1), jnp.sqrt(q2)
+    rho = jnp.where(delta < 1, 1 - delta, eta - 1)
+    square = delta * eta
+    s = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    steady = jnp.where(jnp.abs(rho) > 1e-3, rho, jnp.where(rho < 0, -1e-3, 1e-3))
+    kinks = jnp.asarray(np.array(panels.kinks), q1.dtype)
+    spread = jnp.asarray(_TRANSITION, q1.dtype)[None, :] * (s / jnp.abs(steady))
+    hard = jnp.concatenate([kinks / root1, ((kinks / (root2 * steady))[:, None] + spread).ravel()])
+    edges = _outer_edges(panels, _range(size, root1), root1, root2 * rho, hard)
+    u, weight = _nodes(edges, n)
+    u, weight = u.ravel(), weight.ravel()
+
+    low, high = _range(size, root2)
+    width = jnp.maximum(s, 1e-30)
+    share = jnp.asarray(np.linspace(0, 1, panels.gauss + 1)[:, None], q1.dtype)
+    edges = jnp.broadcast_to(low + (high - low) * share, (panels.gauss + 1, u.size))
+    if panels.breaks:
+        cuts = jnp.asarray(np.array(panels.breaks)[:, None], q1.dtype)
+        moving = np.isin(panels.breaks, panels.kinks)[:, None]
+        inner = jnp.clip((cuts / root2 - (rho * u)[None, :]) / width, low, high)
+        edges = _merge(jnp.where(moving, inner, stop_gradient(inner)), edges)
+    w, weight2 = _nodes(edges, n)
+    u = u[None, None, :]
+    values = h(root1 * u, root2 * (rho * u + s * w))
+    return tuple(jnp.sum(jnp.sum(weight2 * value, (0, 1)) * weight) for value in values)
+
+
+def over_triples(
+    f: Callable[..., tuple[Array, ...]], batch: int, *arguments: Float[Array, "t"]
+) -> tuple[Array, ...]:
+    """Map f over triples, `batch` at a time: bounded memory, whatever their number."""
+    return jax.lax.map(lambda xs: f(*xs), arguments, batch_size=batch)

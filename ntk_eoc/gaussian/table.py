@@ -1,0 +1,135 @@
+"""The dual at one variance as a function of the angle, tabulated for many pairs at once.
+
+E[φ'(√q u) φ'(√q v)] is analytic in θ = arccos ρ inside (0, π), with features that crowd at the
+ends only: Chebyshev interpolation on panels that shrink towards both ends resolves it. The gap
+½E[(φ(√q u) − φ(√q v))²] is its integral over δ (Price's theorem), hence relatively accurate.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ntk_eoc.activations import Activation
+from ntk_eoc.gaussian.panels import Panels
+from ntk_eoc.gaussian.rules import FINE, Scalar, bivariate, over_triples
+
+NODES = 16
+LEVELS = 11  # panels end at (π/2) 2^{−j}, j = 0 … LEVELS, and at the mirror images
+BATCH = 8
+
+_X = -np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)  # ascending
+_COEFFICIENTS = (2 / NODES) * np.cos(np.outer(np.arange(NODES), np.arccos(_X)))
+_COEFFICIENTS[0] /= 2
+
+
+def _integral_to_nodes() -> np.ndarray:
+    """Matrix [i, j] of ∫_{−1}^{x_i} of the interpolant; a last row for the whole panel."""
+    t, w = np.polynomial.legendre.leggauss(NODES)
+    ends = np.append(_X, 1.0)
+    s = -1 + np.outer(ends + 1, (t + 1) / 2)
+    basis = np.cos(np.arccos(np.clip(s, -1, 1))[..., None] * np.arange(NODES)) @ _COEFFICIENTS
+    return np.einsum("k,ikj->ij", w, basis) * ((ends + 1) / 2)[:, None]
+
+
+def _first_moment_to_nodes() -> np.ndarray:
+    """Matrix [i, j] of ∫_0^1 t h(τ_i t) dt on the panel [0, 1], for relative accuracy at 0."""
+    t, w = np.polynomial.legendre.leggauss(NODES)
+    t, w = (t + 1) / 2, w / 2
+    s = np.outer(np.append((_X + 1) / 2, 1.0), t) * 2 - 1
+    basis = np.cos(np.arccos(np.clip(s, -1, 1))[..., None] * np.arange(NODES)) @ _COEFFICIENTS
+    return np.einsum("k,ikj->ij", w * t, basis)
+
+
+_INTEGRAL, _FIRST = _integral_to_nodes(), _first_moment_to_nodes()
+
+
+class DualTable(NamedTuple):
+    """Chebyshev coefficients at one variance, [panels, NODES].
+
+    Attributes:
+        slope: Of E[φ'(√q u) φ'(√q v)].
+        ratio: Of ½E[(φ(√q u) − φ(√q v))²]/δ.
+    """
+
+    slope: Float[Array, "p c"]
+    ratio: Float[Array, "p c"]
+
+
+def _edges(folded: bool) -> np.ndarray:
+    near = np.concatenate([[0.0], (math.pi / 2) * 2.0 ** np.arange(-LEVELS, 1)])
+    return near if folded else np.concatenate([near, math.pi - near[-2::-1]])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def build(act: Activation, panels: Panels, q: Scalar) -> DualTable:
+    """Tabulate the dual of φ' and the gap of φ at variance q."""
+    edges = _edges(panels.parity != 0)
+    half = np.diff(edges)[:, None] / 2
+    theta = (edges[1:, None] + edges[:-1, None]) / 2 + half * _X
+    # Beyond a right angle the nodes are given by their distance from π.
+    mirrored = (math.pi - edges[1:, None] + math.pi - edges[:-1, None]) / 2 - half * _X
+    delta, eta = 2 * np.sin(theta / 2) ** 2, 2 * np.sin(mirrored / 2) ** 2
+    if act.dual_prime is not None:
+        slope = act.dual_prime(*jnp.broadcast_arrays(q, q, jnp.asarray(delta, q.dtype)))
+    else:
+        flat = [jnp.asarray(x.ravel(), q.dtype) for x in (delta, eta)]
+        (slope,) = over_triples(
+            lambda d, e: bivariate(
+                lambda a, b: (act.prime(a) * act.prime(b),),
+                act.prime, panels, FINE, q, q, d, e,
+            ),
+            BATCH, *flat,
+        )  # fmt: skip
+        slope = slope.reshape(delta.shape)
+    rate = slope * jnp.asarray(np.sin(theta), q.dtype)
+    inner = rate @ jnp.asarray(_INTEGRAL.T, q.dtype) * jnp.asarray(half, q.dtype)
+    end = edges[1]
+    h = slope[:1] * jnp.asarray(np.sin(theta[:1]) / theta[:1], q.dtype)
+    scale = np.append(theta[0], end)[None] ** 2
+    first = (h @ jnp.asarray(_FIRST.T, q.dtype)) * jnp.asarray(scale, q.dtype)
+    inner = jnp.concatenate([first, inner[1:]])
+    before = jnp.cumsum(inner[:, -1]) - inner[:, -1]
+    ratio = q * (before[:, None] + inner[:, :-1]) / jnp.asarray(delta, q.dtype)
+    to = jnp.asarray(_COEFFICIENTS.T, q.dtype)
+    return DualTable(slope @ to, ratio @ to)
+
+
+def _clenshaw(coefficients: Float[Array, "c *s"], x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    ahead = behind = jnp.zeros_like(x)
+    for k in range(NODES - 1, 0, -1):
+        ahead, behind = coefficients[k] + 2 * x * ahead - behind, ahead
+    return coefficients[0] + x * ahead - behind
+
+
+def look_up(
+    table: DualTable, folded: bool, delta: Float[Array, "*s"], eta: Float[Array, "*s"]
+) -> tuple[Float[Array, "*s"], Float[Array, "*s"]]:
+    """Return ½E[(φ − φ)²] and E[φ'φ'] at angles.
+
+    Args:
+        table: The table.
+        folded: Whether it ends at a right angle.
+        delta: 1 − ρ.
+        eta: 1 + ρ.
+    """
+    edges = _edges(folded)
+    least = jnp.minimum(delta, eta)
+    positive = least > 0
+    arc = 2 * jnp.arcsin(jnp.sqrt(jnp.where(positive, least, 1.0) / 2))
+    e = jnp.where(positive, arc, 0.0)
+    # Panels are dyadic: level 0 holds angles from π/4 to π/2, and so on to the panel at 0.
+    level = jnp.floor(jnp.log2((math.pi / 2) / jnp.maximum(e, 1e-300)))
+    near = LEVELS - jnp.clip(level, 0, LEVELS).astype(jnp.int32)
+    far = (delta > eta) & (not folded)
+    panel = jnp.where(far, len(edges) - 2 - near, near)
+    ends = jnp.asarray(_edges(True), delta.dtype)
+    x = (2 * e - ends[near + 1] - ends[near]) / (ends[near + 1] - ends[near])
+    x = jnp.where(far, -x, x)
+    axes = (delta.ndim, *range(delta.ndim))
+    ratio, slope = (_clenshaw(c[panel].transpose(axes), x) for c in (table.ratio, table.slope))
+    return ratio * delta, slope

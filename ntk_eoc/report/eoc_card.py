@@ -1,0 +1,266 @@
+"""The card of an activation: its edge of chaos, class and limits, as text and as one page."""
+
+import importlib
+import importlib.util
+import math
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ntk_eoc.activations import AbsLinear, Activation, activation
+from ntk_eoc.checks import unknown_name
+from ntk_eoc.eoc import (
+    EdgeCurve,
+    Init,
+    activation_class,
+    activation_moments,
+    edge_curve,
+    edge_of_chaos,
+    special_points,
+)
+from ntk_eoc.gaussian import ActivationError, plan
+from ntk_eoc.kernels.dual_recursion import dual_recursion
+from ntk_eoc.kernels.infinite import ntk_infinite
+from ntk_eoc.report import figures, style
+
+DEPTHS = (3, 10, 30, 100)
+
+
+def load_activation(name: str) -> Activation:
+    """Return a named activation, or `module:function` of the user's own.
+
+    The part before the colon is an importable module or a path to a .py file, the part after it
+    an `Activation` or a function, whose kinks are then its attribute `kinks`, if it has one.
+
+    Raises:
+        ActivationError: If it cannot be loaded; the message says what to do.
+        ValueError: If there is no activation of that name.
+    """
+    if ":" not in name:
+        return activation(name)
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = _module(module_name)
+    except Exception as error:
+        raise ActivationError(
+            f"`ACTIVATION` must be module:function with a module that imports, but importing "
+            f"{module_name!r} raised {type(error).__name__}: {error}. Give the path of the file "
+            f"(my_file.py:{attribute}) or run from the folder that holds it."
+        ) from error
+    if not hasattr(module, attribute):
+        known = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        raise ActivationError(unknown_name("function", attribute, known))
+    found = getattr(module, attribute)
+    if isinstance(found, Activation):
+        return found
+    if not callable(found):
+        raise ActivationError(f"`{name}` must be a function or an Activation, got {found!r}.")
+    return Activation(attribute, found, tuple(getattr(found, "kinks", ())))
+
+
+def _module(name: str):  # type: ignore[no-untyped-def]
+    if not name.endswith(".py"):
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.pop(0)
+    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no module at {name}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _chosen(act: Activation, sigma_b: float | None) -> tuple[Init | None, str]:
+    """The point the card draws, and why it is that one, or why there is none."""
+    try:
+        if sigma_b is not None:
+            return edge_of_chaos(act, sigma_b=sigma_b), f"the point with σ_b = {sigma_b:g}"
+        return edge_of_chaos(act), "the point with χ_∥ = 1"
+    except ActivationError:
+        raise
+    except ValueError as error:
+        if sigma_b is None:
+            curve = edge_curve(act)
+            if curve.exists.any():
+                there = curve.q[curve.exists]
+                q = float(np.clip(1.0, there[0], there[-1]))
+                return edge_of_chaos(act, q=q), "no single point has χ_∥ = 1; this has q nearest 1"
+        return None, str(error)
+
+
+def describe(act: Activation, init: Init | None, why: str, curve: EdgeCurve) -> str:
+    """Return the text of the card."""
+    kind = activation_class(act)
+    panels = plan(act)
+    parity = {1: "even", -1: "odd", 0: "neither even nor odd"}[panels.parity]
+    lines = [
+        f"activation      {act.name}: {kind}, {parity}, "
+        + (f"kinks at {', '.join(f'{c:g}' for c in act.kinks)}" if act.kinks else "no kinks"),
+    ]
+    if isinstance(act, AbsLinear):
+        lines += [f"constants       Δ = {act.delta:.6g}, κ = {act.kappa:.6g}"]
+    m = activation_moments(act, np.array([1.0]))
+    for label, value, error in (
+        ("E[φ(z)²]", m.square[0], m.errors[0][0]),
+        ("E[φ'(z)²]", m.slope[0], m.errors[1][0]),
+    ):
+        lines.append(f"{label:<15} {value:.15g} ± {error:.0e}")
+    if curve.exists.any():
+        q, b = curve.q[curve.exists], np.sqrt(np.maximum(curve.sigma_b2[curve.exists], 0))
+        lines.append(
+            f"edge of chaos   q from {q[0]:.3g} to {q[-1]:.3g} (searched {curve.q[0]:g} to "
+            f"{curve.q[-1]:g}), σ_b from {b.min():.3g} to {b.max():.3g}"
+        )
+        for point in special_points(act, curve):
+            lines.append(f"χ_∥ = 1 at      {_told(point)}")
+    else:
+        lines.append(
+            f"edge of chaos   none with σ_b² >= 0 (searched q from {curve.q[0]:g} to "
+            f"{curve.q[-1]:g})"
+        )
+    if init is None:
+        return "\n".join([*lines, f"point           none: {why}"])
+    chi = float(edge_curve(act, np.array([init.q])).chi_parallel[0])
+    error = float(edge_curve(act, np.array([init.q])).error[0])
+    lines += [
+        f"point           {_told(init)}",
+        f"                ({why}; error of σ_b² {error:.0e}; χ_⊥ = 1, χ_∥ = {chi:.12g})",
+    ]
+    if abs(chi) < 1 - 1e-9:
+        lines.append(f"depth scale     of the variance, −1/ln|χ_∥| = {_scale(chi):.4g} layers")
+    lines.append(f"deep limit      {_limit_words(act, kind, chi)}")
+    if panels.parity == 1:
+        lines.append("collisions      φ is even: x and −x collide after one layer, K∞ is singular")
+    return "\n".join(lines)
+
+
+def _told(init: Init) -> str:
+    return f"σ_w = {init.sigma_w:.13g}, σ_b = {init.sigma_b:.13g}, q = {init.q:.13g}"
+
+
+def _scale(chi: float) -> float:
+    return -1 / math.log(abs(chi)) if chi else 0.0
+
+
+def _limit_words(act: Activation, kind: str, chi: float) -> str:
+    if isinstance(act, AbsLinear) and act.delta == 0:
+        return "none: a linear network's kernel is l times the inner product"
+    if abs(chi) > 1 + 1e-9:
+        return f"none: the variance q is unstable (χ_∥ = {chi:.4g} > 1)"
+    numbers = ("2/3", "1/3", "n/2") if kind == "smooth" else ("3/4", "1/4", "n/3")
+    return "K∞/(l q) → {} I + {} 11ᵀ, condition number → 1 + {}".format(*numbers)
+
+
+def _circle(q: float, angles: np.ndarray) -> jax.Array:
+    return jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], 1) * np.sqrt(2 * q))
+
+
+def _draw_function(ax: Axes, act: Activation) -> None:
+    s = jnp.linspace(-5.0, 5.0, 1001)
+    for y, label, line in ((act(s), r"$\varphi$", "-"), (act.prime(s), r"$\varphi'$", "--")):
+        ax.plot(s, y, line, label=label)
+    ax.set(xlabel="$s$", title=act.name)
+    low, high = np.quantile(np.asarray(act(s)), [0.02, 0.98])
+    ax.set_ylim(min(low, -0.5) - 0.3, min(max(high, 1.3), 8.0))
+    ax.legend()
+
+
+def _draw_variance(ax: Axes, act: Activation, init: Init) -> None:
+    q = np.linspace(0.02 * init.q, 2.5 * init.q, 64)
+    image = init.sigma_w**2 * activation_moments(act, q).square + init.sigma_b**2
+    ax.plot(q, image, label="variance map")
+    ax.plot(q, q, **style.GUIDE)
+    ax.plot([init.q], [init.q], "o", color="k", label="fixed point $q$")
+    ax.set(xlabel="$q_k$", ylabel="$q_{k+1}$")
+    ax.legend()
+
+
+def _draw_cosine(ax: Axes, init: Init) -> None:
+    angles = np.linspace(0, np.pi, 121)
+    pairs = dual_recursion(init, _circle(init.q, angles[:1]), _circle(init.q, angles), 2)
+    rho = np.cos(angles)
+    ax.plot(rho, np.asarray(1 - pairs.delta)[0], label="cosine map")
+    ax.plot(rho, rho, **style.GUIDE)
+    ax.set(xlabel=r"$\rho_k$", ylabel=r"$\rho_{k+1}$")
+    ax.legend()
+
+
+def _draw_curve(ax: Axes, curve: EdgeCurve, init: Init | None, act: Activation) -> None:
+    there = curve.exists
+    if isinstance(act, AbsLinear) or not there.any():
+        ax.plot(curve.q, curve.sigma_b2, label=r"$\sigma_b^2(q)$")
+        ax.axhline(0, **style.GUIDE)
+        note = "a point: $\\sigma_b=0$" if there.any() else r"no edge with $\sigma_b^2\geq 0$"
+        ax.set(xlabel="$q$", ylabel=r"$\sigma_b^2$", xscale="log", title=note)
+        if there.any():
+            ax.set_ylim(-1, 1)
+        return
+    there = there & (curve.q <= 25)
+    ax.plot(curve.sigma_w[there], np.sqrt(np.maximum(curve.sigma_b2[there], 0)), label="edge")
+    if init is not None:
+        ax.plot([init.sigma_w], [init.sigma_b], "o", color="k", label=f"$q={init.q:.3g}$")
+    ax.set(xlabel=r"$\sigma_w$", ylabel=r"$\sigma_b$", title=r"edge of chaos, $q\leq 25$")
+    ax.legend()
+
+
+def _draw_kernel(ax: Axes, init: Init) -> None:
+    angles = np.concatenate([[0.0], np.geomspace(1e-3, np.pi, 160)])
+    x = _circle(init.q, angles)
+    for depth, line in zip(DEPTHS, style.LINES, strict=True):
+        kernel = np.asarray(ntk_infinite(init, x[:1], x, depth))[0]
+        ax.plot(angles, kernel / kernel[0], line, label=f"$l={depth}$")
+    deep = 1 / 3 if activation_class(init.activation) == "smooth" else 1 / 4
+    ax.axhline(deep, **style.GUIDE)
+    ax.set(xlabel=r"angle $\theta$", ylabel=r"$K_\infty(\theta)/K_\infty(0)$")
+    ax.legend()
+
+
+def draw(act: Activation, init: Init | None, curve: EdgeCurve) -> Figure:
+    """Draw φ and φ', the variance and cosine maps, the edge of chaos, and K∞ against the angle."""
+    figure, axes = style.panels(3, rows=2)
+    _draw_function(axes[0, 0], act)
+    _draw_curve(axes[1, 0], curve, init, act)
+    if init is None:
+        for ax in (axes[0, 1], axes[0, 2], axes[1, 1], axes[1, 2]):
+            ax.axis("off")
+        return figure
+    _draw_variance(axes[0, 1], act, init)
+    _draw_cosine(axes[0, 2], init)
+    _draw_kernel(axes[1, 1], init)
+    axes[1, 2].axis("off")
+    text = f"$\\sigma_w={init.sigma_w:.6g}$\n$\\sigma_b={init.sigma_b:.6g}$\n$q={init.q:.6g}$\n"
+    axes[1, 2].text(0.05, 0.5, text + activation_class(act), va="center", fontsize=9)
+    return figure
+
+
+def main(name: str, sigma_b: float | None = None, out: Path | None = None) -> list[Path]:
+    """Print the card of an activation and write its figure; return the figure's paths.
+
+    Args:
+        name: A named activation, or `module:function`, or `path/to/file.py:function`.
+        sigma_b: The point of the curve to show; the one with χ_∥ = 1 unless given.
+        out: Folder of the figure; the current one unless given.
+
+    Raises:
+        ValueError: If the activation cannot be used; the message says what to do.
+    """
+    start = time.perf_counter()
+    act = load_activation(name)
+    init, why = _chosen(act, sigma_b)
+    curve = edge_curve(act)
+    print(describe(act, init, why, curve))
+    with style.context():
+        paths = figures.save(draw(act, init, curve), (out or Path()) / f"eoc_{act.name}")
+    for path in paths:
+        print(f"figure          {path}")
+    print(f"time            {time.perf_counter() - start:.1f} s")
+    return paths

@@ -1,0 +1,357 @@
+"""Laws of eigenvalues: atoms and a density, with the operations that need no free probability.
+
+A law is measured through its pieces: the atoms, and the density resolved on panels
+(`spectra.panels`), from which mass, moments, distribution function and Stieltjes transform follow
+to about twelve digits. All is host mathematics in NumPy float64; nothing here is traced by JAX.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Complex, Float
+from numpy.typing import ArrayLike
+
+from ntk_eoc.checks import require, require_count, require_number
+from ntk_eoc.spectra.panels import Density, Panels, cauchy, cumulative, interpolate, resolve
+
+MASS_TOLERANCE = 1e-8
+EMPTY = np.zeros((0,))
+NO_PIECES = np.zeros((0, 2))
+Numbers = ArrayLike | Sequence[Any]  # what `np.asarray` takes
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralLaw:
+    """A probability law on a bounded part of the line. Build it with the functions below.
+
+    Attributes:
+        points: Places of the atoms, ascending.
+        masses: Their masses.
+        pieces: Intervals that carry the continuous part, ascending; they end wherever the density
+            is not smooth, so that neighbours may touch.
+        pdf: The density inside the pieces; NaN where its computation did not converge.
+    """
+
+    points: Float[np.ndarray, "k"]
+    masses: Float[np.ndarray, "k"]
+    pieces: Float[np.ndarray, "i 2"]
+    pdf: Density | None = None
+
+    @cached_property
+    def panels(self) -> Panels | None:
+        """The density as polynomials; None for a law of atoms alone."""
+        if self.pdf is None or not len(self.pieces):
+            return None
+        return resolve(self.pdf, self.pieces)
+
+    @property
+    def support(self) -> tuple[tuple[float, float], ...]:
+        """The intervals of the continuous part, those that touch joined."""
+        joined: list[tuple[float, float]] = []
+        for a, b in self.pieces.tolist():
+            if joined and a <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(b, joined[-1][1]))
+            else:
+                joined.append((a, b))
+        return tuple(joined)
+
+    @property
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        """The atoms as (place, mass)."""
+        return tuple(zip(self.points.tolist(), self.masses.tolist(), strict=True))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest point of the law."""
+        ends = np.concatenate([self.points, self.pieces.ravel()])
+        return float(ends.min()), float(ends.max())
+
+    @cached_property
+    def error(self) -> float:
+        """An estimate of the error of the law's masses: |1 − total mass| and the panels' tails."""
+        if self.panels is None:
+            return abs(1 - math.fsum(self.masses))
+        continuous = float(self.panels.mass.sum())
+        return abs(1 - math.fsum(self.masses) - continuous) + self.panels.tail
+
+    @cached_property
+    def status(self) -> str:
+        """What to write beside a figure: "ok", or what went wrong with the density."""
+        if not math.isfinite(self.error):
+            return "not converged: the density could not be computed everywhere"
+        if self.error > MASS_TOLERANCE:
+            return f"inaccurate: the masses are wrong by about {self.error:.1e}"
+        return "ok"
+
+    def density(self, t: Numbers) -> Float[np.ndarray, "..."]:
+        """The density of the continuous part at t; 0 outside the support, atoms left out."""
+        t = np.asarray(t, np.float64)
+        flat, result = t.ravel(), np.zeros(t.size)
+        for a, b in self.pieces:
+            inside = (flat > a) & (flat < b)
+            result[inside] = np.nan
+        where = np.isnan(result)
+        if self.pdf is not None and where.any():
+            result[where] = self.pdf(flat[where])
+        return result.reshape(t.shape)
+
+    def cdf(self, t: Numbers) -> Float[np.ndarray, "..."]:
+        """P(−∞, t], the atoms at t included."""
+        t = np.asarray(t, np.float64)
+        flat = t.ravel()
+        steps = np.concatenate([[0.0], np.cumsum(self.masses)])
+        result = steps[np.searchsorted(self.points, flat, side="right")]
+        if self.panels is not None:
+            result = result + cumulative(self.panels, flat)
+        return result.reshape(t.shape)
+
+    def quantile(self, u: Numbers) -> Float[np.ndarray, "..."]:
+        """The least t with cdf(t) >= u, for u in [0, 1], by bisection to the last digits."""
+        u = np.asarray(u, np.float64)
+        require(bool(np.all((u >= 0) & (u <= 1))), "u", "in [0, 1]", u)
+        lo, hi = (np.full(u.size, end) for end in self.bounds)
+        width = float(hi[0] - lo[0]) if u.size else 0.0
+        lo = lo - 1e-12 * (1 + width)
+        for _ in range(100):
+            middle = (lo + hi) / 2
+            below = self.cdf(middle) < np.minimum(u.ravel(), 1 - 1e-12)
+            lo, hi = np.where(below, middle, lo), np.where(below, hi, middle)
+        return hi.reshape(u.shape)
+
+    def moment(self, k: int) -> float:
+        """∫ t^k."""
+        require_count("k", k, 0)
+        atoms = float(np.sum(self.masses * self.points**k))
+        if self.panels is None:
+            return atoms
+        return atoms + float(np.sum(self.panels.mass * self.panels.x**k))
+
+    def stieltjes(self, z: Numbers) -> Complex[np.ndarray, "..."]:
+        """∫ (t − z)^{-1} for Im z >= 0; at real z the limit from above, to about 1e-8."""
+        z = np.asarray(z, np.complex128)
+        require(bool(np.all(z.imag >= 0)), "z", "in the upper half-plane", z)
+        # Where two panels meet their logarithms cancel to (rounding)/(height): stay above that.
+        lo, hi = self.bounds
+        z_above = np.where(z.imag == 0, z.real + 1e-8j * max(hi - lo, abs(hi)), z)
+        return _transform(self, z_above.ravel())[0].reshape(z.shape)
+
+    @staticmethod
+    def from_atoms(points: Numbers, masses: Numbers | None = None) -> "SpectralLaw":
+        """The law Σ masses_i δ(points_i); equal masses if left out.
+
+        Raises:
+            ValueError: If a point is not finite, a mass is not positive, or the masses do not sum
+                to 1.
+        """
+        return from_atoms(points, masses)
+
+
+@dataclass(frozen=True, eq=False)
+class MarchenkoPastur(SpectralLaw):
+    """The Marchenko–Pastur law, which knows its ratio. Build it with `marchenko_pastur`."""
+
+    ratio: float = 1.0
+
+
+def _transform(
+    law: SpectralLaw, z: Complex[np.ndarray, "k"]
+) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
+    """∫ (t − z)^{-1} and ∫ (t − z)^{-2} over all of the law."""
+    pole = 1 / (law.points - z[:, None])
+    value, slope = pole @ law.masses, (pole * pole) @ law.masses
+    if law.panels is not None:
+        m, dm = cauchy(law.panels, z)
+        value, slope = value + m, slope + dm
+    return value, slope
+
+
+def from_atoms(points: Numbers, masses: Numbers | None = None) -> SpectralLaw:
+    """Return the law Σ masses_i δ(points_i); see `SpectralLaw.from_atoms`."""
+    x = np.asarray(points, np.float64).ravel()
+    require(x.size > 0, "points", "at least one", x.size)
+    require(bool(np.all(np.isfinite(x))), "points", "finite", points)
+    m = np.full(x.size, 1 / x.size) if masses is None else np.asarray(masses, np.float64).ravel()
+    require(m.size == x.size, "masses", f"as many as the {x.size} points", m.size)
+    require(bool(np.all(m > 0)), "masses", "> 0", masses)
+    require(abs(math.fsum(m) - 1) < 1e-9, "masses", "of sum 1", math.fsum(m))
+    return SpectralLaw(*_gathered(x, m), NO_PIECES)
+
+
+def _gathered(
+    points: Float[np.ndarray, "k"], masses: Float[np.ndarray, "k"]
+) -> tuple[Float[np.ndarray, "j"], Float[np.ndarray, "j"]]:
+    """Ascending places and their masses, those of equal points added."""
+    places, where = np.unique(points, return_inverse=True)
+    return places, np.bincount(where, masses, len(places)).astype(np.float64)
+
+
+def _cut(
+    covering: Float[np.ndarray, "i 2"], at: Float[np.ndarray, "k"]
+) -> Float[np.ndarray, "j 2"]:
+    """The union of intervals, cut at their ends and at further points."""
+    ends = np.unique(np.concatenate([covering.ravel(), at]))
+    cuts = np.stack([ends[:-1], ends[1:]], axis=1) if len(ends) else NO_PIECES
+    middle = cuts.mean(axis=1)[:, None]
+    return cuts[np.any((covering[:, 0] < middle) & (middle < covering[:, 1]), axis=1)]
+
+
+def from_samples(samples: Numbers) -> SpectralLaw:
+    """Return the empirical law of the samples: an atom of equal mass at each."""
+    return from_atoms(samples)
+
+
+def from_density(pdf: Callable[[Any], Any], support: Numbers) -> SpectralLaw:
+    """Return the law with the density `pdf` on bounded intervals.
+
+    Args:
+        pdf: The density, of a NumPy array of points strictly inside the intervals.
+        support: Intervals [[a, b], …], ascending and disjoint; let one end wherever the density
+            is not smooth.
+
+    Raises:
+        ValueError: If an interval is unbounded (its moments may be infinite; no law with infinite
+            moments is taken) or the density does not integrate to 1.
+    """
+    pieces = np.asarray(support, np.float64).reshape(-1, 2)
+    require(bool(np.all(np.isfinite(pieces))), "support", "bounded: all moments finite", support)
+    ends = pieces.ravel()
+    require(
+        ends.size > 0 and bool(np.all(np.diff(ends) >= 0) and np.all(ends[1::2] > ends[::2])),
+        "support",
+        "ascending intervals a < b",
+        support,
+    )
+    law = SpectralLaw(EMPTY, EMPTY, pieces, lambda x: np.asarray(pdf(x), np.float64))
+    require(law.error < 1e-6, "pdf", "a density of integral 1", 1 - law.error)
+    return law
+
+
+def uniform(a: float, b: float) -> SpectralLaw:
+    """Return the uniform law on [a, b]."""
+    a, b = require_number("a", a), require_number("b", b)
+    require(a < b, "b", f"> a = {a}", b)
+    return from_density(lambda x: np.full(x.shape, 1 / (b - a)), [[a, b]])
+
+
+def _marchenko_pastur_density(c: float, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    a, b = (1 - math.sqrt(c)) ** 2, (1 + math.sqrt(c)) ** 2
+    inside = np.maximum((x - a) * (b - x), 0.0)
+    return np.sqrt(inside) / (2 * np.pi * c * np.maximum(x, 1e-300))
+
+
+def marchenko_pastur(c: float) -> MarchenkoPastur:
+    """Return the limit law of GGᵀ/N, G of size M × N with i.i.d. standard entries, M/N → c.
+
+    Density √((x − a)(b − x))/(2π c x) on [a, b] = [(1 − √c)², (1 + √c)²], mean 1, variance c,
+    and for c > 1 an atom of mass 1 − 1/c at 0.
+
+    Raises:
+        ValueError: If c is not positive.
+    """
+    c = require_number("c", c)
+    require(c > 0, "c", "> 0", c)
+    atom = np.array([0.0]) if c > 1 else EMPTY
+    mass = np.array([1 - 1 / c]) if c > 1 else EMPTY
+    pieces = np.array([[(1 - math.sqrt(c)) ** 2, (1 + math.sqrt(c)) ** 2]])
+    return MarchenkoPastur(atom, mass, pieces, partial(_marchenko_pastur_density, c), ratio=c)
+
+
+def scaled(law: SpectralLaw, factor: float, shift: float = 0.0) -> SpectralLaw:
+    """Return the law of factor · t + shift, t ~ law, factor > 0."""
+    factor, shift = require_number("factor", factor), require_number("shift", shift)
+    require(factor > 0, "factor", "> 0", factor)
+    pdf = law.pdf
+    return SpectralLaw(
+        factor * law.points + shift,
+        law.masses,
+        factor * law.pieces + shift,
+        None if pdf is None else lambda x: pdf((x - shift) / factor) / factor,
+    )
+
+
+def mixture(weights: Sequence[float], laws: Sequence[SpectralLaw]) -> SpectralLaw:
+    """Return Σ weights_i · laws_i, weights >= 0 of sum 1; the pieces are cut at all ends."""
+    w = np.asarray(weights, np.float64)
+    require(bool(np.all(w >= 0)) and abs(math.fsum(w) - 1) < 1e-9, "weights", ">= 0, sum 1", w)
+    used = [(x, law) for x, law in zip(w.tolist(), laws, strict=True) if x > 0]
+    points, masses = _gathered(
+        np.concatenate([law.points for _, law in used]),
+        np.concatenate([x * law.masses for x, law in used]),
+    )
+    pieces = _cut(np.concatenate([law.pieces for _, law in used]), EMPTY)
+
+    def pdf(x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+        return sum((w * law.density(x) for w, law in used), np.zeros(x.shape))
+
+    return SpectralLaw(points, masses, pieces, pdf)
+
+
+def squared(law: SpectralLaw) -> SpectralLaw:
+    """Return the law of t², t ~ law."""
+    halves = [[max(a, 0.0) ** 2, b**2] for a, b in law.pieces if b > 0]
+    halves += [[min(b, 0.0) ** 2, a**2] for a, b in law.pieces if a < 0]
+    pieces = _cut(np.array(halves, np.float64).reshape(-1, 2), EMPTY)
+
+    def pdf(x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+        root = np.sqrt(x)
+        return (law.density(root) + law.density(-root)) / (2 * root)
+
+    return SpectralLaw(*_gathered(law.points**2, law.masses), pieces, pdf)
+
+
+# Half of [0, 1] by panels in r, y = r², that shrink towards 0: the ends of the integrand are
+# powers of r, and its next singularity may lie as near to the end as rounding can tell.
+_GRADES = np.sqrt(0.5) * np.concatenate([[0.0], 0.5 ** np.arange(22, -1, -1)])
+_GAUSS, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(12)
+_R = ((_GRADES[1:] + _GRADES[:-1])[:, None] + np.diff(_GRADES)[:, None] * _GAUSS).ravel() / 2
+_HALF = _R**2
+_HALF_WEIGHTS = (np.diff(_GRADES)[:, None] * _GAUSS_WEIGHTS).ravel() * _R
+
+
+def _continuous(law: SpectralLaw, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    assert law.panels is not None
+    return interpolate(law.panels, x)
+
+
+def _convolved(
+    first: SpectralLaw, second: SpectralLaw, x: Float[np.ndarray, "k"]
+) -> Float[np.ndarray, "k"]:
+    """The density of the sum at x: atoms against densities, and ∫ f(y) g(x − y) dy."""
+    result = np.zeros(x.shape)
+    for one, other in ((first, second), (second, first)):
+        for point, mass in one.atoms:
+            result += mass * other.density(x - point)
+    for a, b in first.pieces:
+        for c, d in second.pieces:
+            lo, hi = np.maximum(a, x - d), np.minimum(b, x - c)
+            for i in np.array_split(np.nonzero(hi > lo)[0], 1 + len(x) // 2000):
+                width = (hi - lo)[i, None]
+                step = width * _HALF
+                # x − y from the end it is near, so that a step below rounding still counts.
+                for y, rest in (
+                    (lo[i, None] + step, (x - lo)[i, None] - step),
+                    (hi[i, None] - step, (x - hi)[i, None] + step),
+                ):
+                    both = _continuous(first, y.ravel()) * _continuous(second, rest.ravel())
+                    result[i] += (both.reshape(y.shape) * width) @ _HALF_WEIGHTS
+    return result
+
+
+def classical_convolution(first: SpectralLaw, second: SpectralLaw) -> SpectralLaw:
+    """Return the law of s + t with s ~ first and t ~ second independent."""
+    sums = np.add.outer(first.pieces, second.pieces)  # [i, 2, j, 2]: the density turns at each
+    covering = [
+        (first.pieces[:, None, :] + second.points[None, :, None]).reshape(-1, 2),
+        (second.pieces[:, None, :] + first.points[None, :, None]).reshape(-1, 2),
+        np.stack([sums[:, 0, :, 0], sums[:, 1, :, 1]], axis=-1).reshape(-1, 2),
+    ]
+    atoms = _gathered(
+        np.add.outer(first.points, second.points).ravel(),
+        np.outer(first.masses, second.masses).ravel(),
+    )
+    pieces = _cut(np.concatenate(covering), sums.ravel())
+    return SpectralLaw(*atoms, pieces, partial(_convolved, first, second))

@@ -1,0 +1,168 @@
+"""The two-layer NTK matrix of the quadratic scaling: drawn, dense, and as an operator.
+
+NTK = (1/d) X Xᵀ ⊙ (1/p) S Sᵀ = (1/dp) Y Yᵀ with S = φ'(XW/√d) D; row i of Y is x_i ⊗ s_i (Y is the
+row-wise Khatri–Rao product of X and S), so that products need neither Y nor the matrix.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.lax import Precision
+from jaxtyping import Array, Float, Key
+
+from ntk_eoc.activations import Activation
+from ntk_eoc.checks import require, require_count, unknown_name
+from ntk_eoc.spectra.laws import SpectralLaw, from_atoms, uniform
+
+ENTRIES: dict[str, Callable[..., Array]] = {
+    "gaussian": jax.random.normal,
+    "rademacher": jax.random.rademacher,
+    "uniform": lambda key, shape, dtype: jax.random.uniform(
+        key, shape, dtype, -math.sqrt(3), math.sqrt(3)
+    ),
+}
+"""i.i.d. entries of X, mean 0 and variance 1."""
+
+WEIGHTS: dict[str, Callable[[], SpectralLaw]] = {
+    "identity": lambda: from_atoms([1.0]),
+    "two_valued": lambda: from_atoms([0.5, 1.5]),
+    "uniform": lambda: uniform(0.5, 1.5),
+    "rademacher": lambda: from_atoms([-1.0, 1.0]),
+}
+"""Laws of D."""
+
+
+class TwoLayer(NamedTuple):
+    """The two factors of the matrix.
+
+    Attributes:
+        x: X, [n, d].
+        s: S = φ'(XW/√d) D, [n, p].
+    """
+
+    x: Float[Array, "n d"]
+    s: Float[Array, "n p"]
+
+
+def sizes(d: int, gamma1: float, gamma2: float) -> tuple[int, int]:
+    """Return (n, p) with p/d nearest to γ₂ and n/(dp) nearest to γ₁."""
+    d = require_count("d", d)
+    p = max(1, round(gamma2 * d))
+    return max(1, round(gamma1 * d * p)), p
+
+
+def entries(key: Key[Array, ""], name: str, shape: tuple[int, int], dtype: str) -> Array:
+    """Draw X with i.i.d. entries of the named law.
+
+    Raises:
+        ValueError: If the law is unknown.
+    """
+    if name not in ENTRIES:
+        raise ValueError(unknown_name("entries", name, ENTRIES))
+    return ENTRIES[name](key, shape, dtype).astype(dtype)
+
+
+def output_weights(key: Key[Array, ""], name: str, p: int, dtype: str) -> Float[Array, "p"]:
+    """Draw the diagonal of D, i.i.d. of the named law.
+
+    Raises:
+        ValueError: If the law is unknown.
+    """
+    if name not in WEIGHTS:
+        raise ValueError(unknown_name("output_weights", name, WEIGHTS))
+    law = WEIGHTS[name]()
+    if law.points.size:
+        return jax.random.choice(
+            key, jnp.asarray(law.points, dtype), (p,), p=jnp.asarray(law.masses, dtype)
+        )
+    low, high = law.bounds
+    return jax.random.uniform(key, (p,), dtype, low, high)
+
+
+def two_layer(
+    key: Key[Array, ""], act: Activation, x: Float[Array, "n d"], d_values: Float[Array, "p"]
+) -> TwoLayer:
+    """Draw W and return the factors X and S = φ'(XW/√d) D."""
+    d, p = x.shape[1], d_values.shape[0]
+    w = jax.random.normal(key, (d, p), x.dtype)
+    z = jnp.matmul(x, w, precision=Precision.HIGHEST) / jnp.asarray(math.sqrt(d), x.dtype)
+    return TwoLayer(x, act.prime(z) * d_values[None, :])
+
+
+def matrix(factors: TwoLayer) -> Float[Array, "n n"]:
+    """Return the dense NTK, n × n."""
+    x, s = factors
+    scale = jnp.asarray(x.shape[1] * s.shape[1], x.dtype)
+    inputs = jnp.matmul(x, x.T, precision=Precision.HIGHEST)
+    return inputs * jnp.matmul(s, s.T, precision=Precision.HIGHEST) / scale
+
+
+def companion(factors: TwoLayer) -> Float[Array, "dp dp"]:
+    """Return YᵀY/(dp), with the same nonzero eigenvalues as the NTK."""
+    x, s = factors
+    y = (x[:, :, None] * s[:, None, :]).reshape(x.shape[0], -1)
+    return jnp.matmul(y.T, y, precision=Precision.HIGHEST) / jnp.asarray(y.shape[1], x.dtype)
+
+
+def eigenvalues(factors: TwoLayer, memory: float = 4e9) -> Float[np.ndarray, "n"]:
+    """Return all n eigenvalues of the NTK, ascending, from the smaller of its two sides.
+
+    Values below 1e-10 of the largest are rounding noise in float64 and are returned as 0, so that
+    an atom at 0 is one.
+
+    Args:
+        factors: X and S.
+        memory: Bytes that may be taken; the decomposition needs about three matrices.
+
+    Raises:
+        ValueError: If the smaller side does not fit.
+    """
+    (n, d), p = factors.x.shape, factors.s.shape[1]
+    side = min(n, d * p)
+    needed = (3.0 * side * side + (n * d * p if n > d * p else 0)) * factors.x.dtype.itemsize
+    require(
+        needed <= memory,
+        "n, d, p",
+        f"small enough for {memory:.1e} bytes (use `lanczos.quadrature`)",
+        f"({n}, {d}, {p}), which takes {needed:.1e}",
+    )
+    small = np.asarray(matrix(factors) if n <= d * p else companion(factors), np.float64)
+    values = np.linalg.eigvalsh(small)
+    noise = 1e-10 if factors.x.dtype.itemsize == 8 else 1e-6
+    values = np.where(values < noise * values[-1], 0.0, values)
+    return np.concatenate([np.zeros(n - side), values])
+
+
+def operator(factors: TwoLayer) -> Callable[[Float[Array, "n"]], Float[Array, "n"]]:
+    """Return v ↦ NTK v by Khatri–Rao products: Y M = rowsum((X M) ⊙ S), Yᵀv = Xᵀ diag(v) S.
+
+    4 n d p flops and n (d + p) numbers of memory beside the factors a product.
+    """
+    scale = jnp.asarray(factors.x.shape[1] * factors.s.shape[1], factors.x.dtype)
+
+    @jax.jit
+    def product(x: Array, s: Array, v: Array) -> Array:
+        pulled = jnp.matmul(x.T, v[:, None] * s, precision=Precision.HIGHEST)
+        return jnp.sum(jnp.matmul(x, pulled, precision=Precision.HIGHEST) * s, axis=1) / scale
+
+    return lambda v: product(factors.x, factors.s, v)
+
+
+def draw(
+    key: Key[Array, ""],
+    act: Activation,
+    size: tuple[int, int, int],
+    *,
+    entries_name: str = "gaussian",
+    weights_name: str = "identity",
+    dtype: str = "float64",
+) -> TwoLayer:
+    """Draw X, W and D of the named laws; `size` is (n, d, p)."""
+    n, d, p = size
+    for_x, for_w, for_d = jax.random.split(key, 3)
+    x = entries(for_x, entries_name, (n, d), dtype)
+    return two_layer(for_w, act, x, output_weights(for_d, weights_name, p, dtype))

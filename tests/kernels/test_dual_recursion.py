@@ -1,0 +1,102 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntk_eoc as ne
+from ntk_eoc.activations import NAMED, Activation, activation
+from ntk_eoc.eoc import Init
+
+
+def without_closed_form(name):
+    act = activation(name)
+    return Activation(act.name, act.fn, act.kinks, act.derivative)
+
+
+def circle(angles, q=1.0):
+    return jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], 1) * np.sqrt(2 * q))
+
+
+ANGLES = np.array([0.0, 1e-6, 1e-3, 0.4, 1.7, 3.0, np.pi - 1e-4, np.pi])
+
+
+@pytest.mark.parametrize(("name", "sigma_b"), [("relu", 0.0), ("erf", 0.2)])
+def test_agrees_table_with_closed_form(name, sigma_b):
+    x = circle(ANGLES, 0.8)
+    closed, plain = (
+        ne.ntk_infinite(Init(act, 1.4, sigma_b), x, x, 5)
+        for act in (activation(name), without_closed_form(name))
+    )
+    np.testing.assert_allclose(plain, closed, rtol=1e-11, atol=1e-13)
+
+
+def test_agrees_pairwise_quadrature_with_closed_form_at_any_norms():
+    x = circle(ANGLES[1:6]) * jnp.asarray([[0.1], [0.5], [1.0], [1.7], [4.0]])
+    for function in (ne.ntk_infinite, ne.nngp_infinite):
+        closed, plain = (
+            function(Init(act, 1.2, 0.3), x, x[:3], 3)
+            for act in (activation("gelu"), without_closed_form("gelu"))
+        )
+        np.testing.assert_allclose(plain, closed, rtol=1e-9)
+
+
+def test_agrees_abs_linear_with_its_own_recursion_where_there_is_no_bias():
+    relu = activation("relu")
+    closed = dataclasses.replace(without_closed_form("relu"), dual=relu.dual,
+                                 dual_prime=relu.dual_prime)  # fmt: skip
+    x = circle(ANGLES) * jnp.asarray(np.linspace(0.3, 2.0, ANGLES.size)[:, None])
+    np.testing.assert_allclose(
+        ne.ntk_infinite(Init(closed, 1.3), x, x, 20),
+        ne.ntk_infinite(Init(relu, 1.3), x, x, 20),
+        rtol=1e-6,  # parallel inputs of different norms: half the digits of θ
+    )
+
+
+@pytest.mark.parametrize(("name", "limit"), [("hard_tanh", 1 / 4), ("erf", 1 / 3)])
+def test_scales_deep_ratio_of_off_diagonal_to_diagonal(name, limit):
+    """At depth 10⁴ the ratio is within log(l)/l of ¼ where φ' jumps, of ⅓ where it does not."""
+    init = ne.edge_of_chaos(activation(name), q=1.0)
+    kernel = ne.ntk_infinite(init, *[circle(np.array([0.0, 1.0, 2.0]))] * 2, 10_000)
+    assert float(kernel[0, 0]) == pytest.approx(10_000, rel=1e-9)
+    assert np.abs(np.asarray(kernel[0, 1:]) / 10_000 - limit).max() < np.log(1e4) / 1e4
+
+
+def test_exact_derivatives_through_jit():
+    x = circle(np.array([0.3, 1.9]))
+    init = Init(activation("erf"), 1.3, 0.2)
+    f = jax.jit(lambda t: ne.ntk_infinite(init, x * t, x, 3)[0, 1])
+    step = 1e-5
+    slope = (f(1 + step) - f(1 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(f)(1.0), slope, rtol=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("name", sorted(set(NAMED) - {"identity", "exp", "quadratic"}))
+def test_within_error_of_sampled_networks(name):
+    """The mean of 2,000 networks at widths 256, 512, 1024, extrapolated in 1/m, is K∞.
+
+    exp and quadratic are left out: their K(θ) has no fourth moments worth a standard error.
+    """
+    act = activation(name)
+    init = Init(act, 1.2, 0.3, 1.0)
+    x = circle(np.array([0.0, 0.7, 2.5])) * jnp.asarray([[1.0], [1.0], [0.6]])
+    inverse, means, errors = [], [], []
+    for m in (256, 512, 1024):
+        keys = jax.random.split(jax.random.key(m), 2000)
+        draw = jax.jit(lambda key, m=m: ne.ntk_sampled(key, init, x, (m, m, 1))[:, :, 0, 0])
+        k = np.asarray(jax.lax.map(draw, keys, batch_size=8))
+        inverse.append(1 / m)
+        means.append(k.mean(0))
+        errors.append(k.std(0, ddof=1) / np.sqrt(len(k)))
+    # Least squares of a + b/m with weights 1/error², entry by entry; a and its error.
+    h, y, e = np.array(inverse)[:, None, None], np.array(means), np.array(errors)
+    w = e**-2
+    s0, s1, s2 = w.sum(0), (w * h).sum(0), (w * h * h).sum(0)
+    determinant = s0 * s2 - s1**2
+    a = (s2 * (w * y).sum(0) - s1 * (w * h * y).sum(0)) / determinant
+    error = np.sqrt(s2 / determinant)
+    limit = np.asarray(ne.ntk_infinite(init, x, x, 3))
+    assert (np.abs(a - limit) <= 4 * error).all(), (name, (a - limit) / error)

@@ -1,0 +1,265 @@
+"""The law of the quadratic scaling against dense matrices and closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntk_eoc as ne
+from ntk_eoc.spectra import general_weights, lanczos, two_layer
+from ntk_eoc.spectra.distances import kolmogorov, wasserstein
+from ntk_eoc.spectra.free_convolution import gram_law
+from ntk_eoc.spectra.laws import SpectralLaw, from_atoms, marchenko_pastur, scaled, uniform
+from ntk_eoc.spectra.quadratic_scaling import (
+    Coefficients,
+    coefficients,
+    covariance_law,
+    covariance_transform,
+    outliers,
+    quadratic_scaling_law,
+)
+
+ABS, RELU = ne.activation("abs"), ne.activation("relu")
+TANH = ne.Activation("tanh", jnp.tanh)
+QUADRATIC = ne.Activation("quadratic", lambda s: s * s / 2)
+ONE = from_atoms([1.0])
+
+
+def dense_covariance(coefs, w, weights):
+    """T as a matrix on vec(A), by its definition."""
+    d, p = w.shape
+    tilde = w * weights
+    columns = []
+    for i in range(d):
+        for j in range(p):
+            a = np.zeros((d, p))
+            a[i, j] = 1
+            mixed = (a @ tilde.T + tilde @ a.T) @ tilde
+            columns.append((coefs.nu2 * a * weights**2 + coefs.c1**2 / d * mixed).ravel())
+    return np.array(columns)
+
+
+def eigenvalues_of(key, act, d, gamma1, gamma2, weights="identity", entries="gaussian"):
+    n, p = two_layer.sizes(d, gamma1, gamma2)
+    factors = two_layer.draw(key, act, (n, d, p), entries_name=entries, weights_name=weights)
+    return two_layer.eigenvalues(factors), (n, d, p)
+
+
+def test_exact_coefficients_of_kinked_and_smooth_activations():
+    relu, absolute, quadratic = map(coefficients, (RELU, ABS, QUADRATIC))
+    np.testing.assert_allclose(
+        relu[:3], (0.5, 1 / np.sqrt(2 * np.pi), 0.25 - 1 / (2 * np.pi)), atol=1e-13
+    )
+    np.testing.assert_allclose(absolute[:3], (0, np.sqrt(2 / np.pi), 1 - 2 / np.pi), atol=1e-13)
+    assert quadratic.nu2 == 0
+    np.testing.assert_allclose(quadratic[:2], (0, 1), atol=1e-13)
+    tanh = coefficients(TANH)
+    assert abs(tanh.c1) < 1e-14
+    assert max(c.error for c in (relu, absolute, quadratic, tanh)) < 1e-12
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (7, 5)])
+def test_exact_finite_transform_is_that_of_the_dense_covariance(shape):
+    rng = np.random.default_rng(3)
+    coefs = Coefficients(0.5, 0.7, 0.3, 0.0)
+    w, weights = rng.normal(size=shape), rng.uniform(0.5, 1.5, shape[1])
+    eigenvalues = np.linalg.eigvals(dense_covariance(coefs, w, weights))
+    z = np.array([0.4 + 0.3j, 2 + 0.1j, -1 + 0.01j])
+    exact = np.mean(1 / (eigenvalues - z[:, None]), axis=1)
+    np.testing.assert_allclose(covariance_transform(coefs, w, weights, z), exact, rtol=1e-11)
+
+
+@pytest.mark.parametrize("gamma2", [0.5, 1.0, 2.0])
+def test_agrees_the_limit_transform_with_the_closed_form(gamma2):
+    coefs = Coefficients(0.0, 0.7, 0.3, 0.0)
+    mu = covariance_law(coefs, gamma2, ONE)
+    z = np.array([0.4 + 0.3j, 2 + 0.1j, -1 + 0.5j])
+    rule = general_weights.gauss_rule(ONE, 5)
+    value = general_weights.transform(coefs.nu2, coefs.c1, gamma2, rule, z)
+    np.testing.assert_allclose(value, mu.stieltjes(z), rtol=1e-9)
+
+
+def test_agrees_the_limit_transform_with_a_large_random_covariance():
+    coefs = Coefficients(0.0, 0.7, 0.3, 0.0)
+    rng, p = np.random.default_rng(4), 120
+    weights = np.repeat([0.5, 1.5], p // 2)
+    z = np.array([1 + 1j, 3 + 0.7j])
+    draws = [covariance_transform(coefs, rng.normal(size=(p, p)), weights, z) for _ in range(8)]
+    rule = general_weights.gauss_rule(from_atoms([0.25, 2.25]), 5)
+    limit = general_weights.transform(coefs.nu2, coefs.c1, 1.0, rule, z)
+    error = np.std(draws, axis=0) / np.sqrt(len(draws))
+    # beside the draws' own error a bias of order 1/p
+    assert np.all(np.abs(np.mean(draws, axis=0) - limit) < 4 * error + 1 / p)
+
+
+def test_exact_gauss_rule_keeps_the_moments():
+    nodes, weights = general_weights.gauss_rule(uniform(1.0, 2.0), 4)
+    moments = [np.sum(weights * nodes**k) for k in range(8)]
+    exact = [(2 ** (k + 1) - 1) / (k + 1) for k in range(8)]
+    np.testing.assert_allclose(moments, exact, rtol=1e-10)
+
+
+@pytest.mark.parametrize("gamma2", [0.5, 1.0, 2.0])
+def test_exact_covariance_moments(gamma2):
+    # tr T/(dp) and tr T²/(dp) in the limit, D = I: ν² + c_1² γ₂ E s·(…) from the pairs themselves
+    coefs = Coefficients(0.0, 0.8, 0.36, 0.0)
+    mu = covariance_law(coefs, gamma2, ONE)
+    rng, d = np.random.default_rng(5), 160
+    w = rng.normal(size=(d, round(gamma2 * d)))
+    s = np.linalg.svd(w, compute_uv=False) ** 2 / d
+    r, p = len(s), w.shape[1]
+    pairs = coefs.nu2 + coefs.c1**2 * np.add.outer(s, s)[np.triu_indices(r)]
+    single = np.repeat(coefs.nu2 + coefs.c1**2 * s, d - r)
+    values = np.concatenate([pairs, single])
+    rest = d * p - len(values)
+    for k in (1, 2, 3):
+        finite = (np.sum(values**k) + rest * coefs.nu2**k) / (d * p)
+        np.testing.assert_allclose(mu.moment(k), finite, rtol=4 / d)
+
+
+@pytest.mark.parametrize(
+    ("act", "gamma1", "gamma2", "weights", "bound"),
+    [
+        (ABS, 0.5, 1.0, "rademacher", 0.04),
+        (QUADRATIC, 2.0, 0.5, "two_valued", 0.04),
+        (RELU, 0.5, 1.0, "identity", 0.05),
+        (TANH, 0.25, 2.0, "uniform", 0.1),
+    ],
+)
+def test_agrees_with_dense_eigenvalues(key, act, gamma1, gamma2, weights, bound):
+    # d = 28: the distance falls like 1/d, to half of 0.02 and 0.05 at the size of the experiment
+    values, (n, d, p) = eigenvalues_of(key, act, 28, gamma1, gamma2, weights)
+    law_of_d = two_layer.WEIGHTS[weights]()
+    law = quadratic_scaling_law(act, n / (d * p), p / d, law_of_d)
+    bulk = values[: n - outliers(act, n, d, p, law_of_d).number]
+    assert kolmogorov(law, bulk) < bound
+    assert law.status == "ok"
+
+
+def test_exact_the_transposed_term_matters_where_c1_does(key):
+    values, (n, d, p) = eigenvalues_of(key, ABS, 32, 0.5, 1.0)
+    coefs = coefficients(ABS)
+    whole = quadratic_scaling_law(ABS, n / (d * p), p / d)
+    # without A W̃ᵀ's transpose every pair would have ν² + c_1² s_a
+    without = gram_law(scaled(marchenko_pastur(1.0), coefs.c1**2, coefs.nu2), 0.5)
+    assert kolmogorov(without, values) > 2.5 * kolmogorov(whole, values)
+    np.testing.assert_allclose(whole.moment(1), 1.0, rtol=1e-8)
+
+
+def test_exact_relu_near_the_origin_is_finite():
+    law = quadratic_scaling_law(RELU, 1.0, 2.0)
+    x = np.geomspace(1e-12, 1e-2, 40) * law.bounds[1] + law.bounds[0]
+    density = law.density(x)
+    assert np.all(np.isfinite(density) & (density >= 0))
+
+
+@pytest.mark.parametrize("weights", ["identity", "two_valued"])
+def test_agrees_outliers_in_number_and_place(key, weights):
+    values, (n, d, p) = eigenvalues_of(key, RELU, 32, 0.5, 1.0, weights)
+    cloud = outliers(RELU, n, d, p, two_layer.WEIGHTS[weights]())
+    assert cloud.number == d
+    out = values[n - d :]
+    # to leading order: the mean to 10 %, the ends to 15 %
+    np.testing.assert_allclose(out.mean(), cloud.centre, rtol=0.1)
+    np.testing.assert_allclose([out[1], out[-1]], [cloud.low, cloud.high], rtol=0.15)
+    assert outliers(ABS, n, d, p).number == 0
+
+
+def test_exact_operator_and_companion_are_the_matrix(key):
+    factors = two_layer.draw(key, RELU, (40, 5, 4), weights_name="uniform")
+    v = jax.random.normal(key, (40,), jnp.float64)
+    matrix = two_layer.matrix(factors)
+    np.testing.assert_allclose(two_layer.operator(factors)(v), matrix @ v, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        two_layer.eigenvalues(factors), np.linalg.eigvalsh(matrix), atol=1e-12
+    )
+
+
+def test_within_error_lanczos_finds_the_eigenvalues_of_the_matrix(key):
+    factors = two_layer.draw(key, ABS, (400, 24, 24), dtype="float32")
+    values = two_layer.eigenvalues(factors)
+    rule = lanczos.quadrature(two_layer.operator(factors), 400, steps=60, probes=20, seed=1)
+    t = np.quantile(values, [0.2, 0.4, 0.6, 0.8, 0.95])
+    bars = lanczos.cdf(rule, t)
+    # a Gauss rule of 60 nodes resolves the distribution function to about a step's half, 1/120
+    assert np.all(np.abs(bars.mean - [0.2, 0.4, 0.6, 0.8, 0.95]) < 4 * bars.error + 1 / 120)
+    np.testing.assert_allclose(np.sum(rule.weights, axis=1), 1, rtol=1e-12)
+    law = lanczos.empirical_law(rule)
+    # A probe has entries ±1: the first moment is exact, tr A/n, up to the off-diagonal part
+    error = np.std(np.sum(rule.nodes * rule.weights, axis=1)) / np.sqrt(20)
+    assert abs(law.moment(1) - values.mean()) < 4 * error + 1e-5
+
+
+def test_exact_lanczos_with_all_steps_is_the_spectrum():
+    rng = np.random.default_rng(6)
+    a = rng.normal(size=(12, 12))
+    a = a + a.T
+    rule = lanczos.quadrature(lambda v: a @ v, 12, steps=50, probes=1, seed=0, dtype=np.float64)
+    np.testing.assert_allclose(rule.nodes[0], np.linalg.eigvalsh(a), atol=1e-10)
+
+
+def test_agrees_lanczos_with_matfree():
+    from matfree import decomp
+
+    rng = np.random.default_rng(7)
+    a = rng.normal(size=(60, 60))
+    a = jnp.asarray(a @ a.T)
+    start = rng.normal(size=60)
+    diagonal, off = lanczos.tridiagonal(lambda v: a @ v, start, 10, np.float64)
+    result = decomp.tridiag_sym(10, reortho="full", materialize=False)(
+        lambda v: a @ v, jnp.asarray(start)
+    )
+    np.testing.assert_allclose(diagonal, result.J_small[0], rtol=1e-8)
+    np.testing.assert_allclose(off, result.J_small[1], rtol=1e-8)
+
+
+def test_exact_distances_of_quantiles_are_small_and_of_shifts_known():
+    law = uniform(0.0, 1.0)
+    values = (np.arange(100) + 0.5) / 100
+    np.testing.assert_allclose(kolmogorov(law, values), 0.005, atol=1e-9)
+    np.testing.assert_allclose(wasserstein(law, values), 0, atol=1e-9)
+    np.testing.assert_allclose(wasserstein(law, values + 0.25), 0.25, atol=1e-9)
+    half = SpectralLaw.from_atoms([0.0, 1.0])
+    np.testing.assert_allclose(kolmogorov(half, np.array([0.0, 0.0, 0.0, 1.0])), 0.25)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: quadratic_scaling_law(ABS, 0.0, 1.0), "`gamma1` must be > 0, got 0.0"),
+        (lambda: quadratic_scaling_law(ABS, 0.5, -1.0), "`gamma2` must be > 0, got -1.0"),
+        (
+            lambda: quadratic_scaling_law(ABS, 0.5, 1.0, [1.0, np.nan]),
+            "`output_weights` must be finite",
+        ),
+        (
+            lambda: quadratic_scaling_law(ABS, 0.5, 1.0, [0.0]),
+            "`output_weights` must be not all zero",
+        ),
+        (
+            lambda: quadratic_scaling_law(ne.activation("identity"), 0.5, 1.0),
+            "`act` must be an activation that is not linear",
+        ),
+        (
+            lambda: two_layer.entries(jax.random.key(0), "cauchy", (2, 2), "float32"),
+            "`entries` must be one of",
+        ),
+        (
+            lambda: two_layer.output_weights(jax.random.key(0), "one", 2, "float32"),
+            "`output_weights` must be one of",
+        ),
+        (
+            lambda: two_layer.eigenvalues(
+                two_layer.draw(jax.random.key(0), ABS, (64, 9, 9)), memory=1e4
+            ),
+            "`n, d, p` must be small enough for 1.0e\\+04 bytes",
+        ),
+        (
+            lambda: lanczos.quadrature(lambda v: v, 5, steps=1, probes=1, seed=0),
+            "`steps` must be >= 2",
+        ),
+    ],
+)
+def test_exact_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,87 @@
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_gaussian as reference
+
+import ntk_eoc as ne
+from ntk_eoc.activations import Activation, activation
+from ntk_eoc.eoc import activation_class, activation_moments, edge_curve, special_points
+from ntk_eoc.gaussian import ActivationError
+
+SLOW = pytest.mark.slow
+MORE = ("erf", "gelu", "silu", "elu", "selu", "relu6", "sin", "quadratic")
+BIASED = ["tanh", "hard_tanh", *(pytest.param(n, marks=SLOW) for n in MORE)]
+
+
+@pytest.mark.parametrize("name", BIASED)
+def test_agrees_edge_points_with_high_precision(name):
+    """Found from no starting guess; mpmath is started at what was found, and may move away."""
+    init = ne.edge_of_chaos(activation(name), sigma_b=0.3)
+    q, sigma_w = reference.edge_point(name, 0.3, init.q)
+    assert abs(init.q - q) <= 1e-10 * q
+    assert abs(init.sigma_w - sigma_w) <= 1e-10 * sigma_w
+
+
+@pytest.mark.parametrize("name", ["gelu", pytest.param("silu", marks=SLOW)])
+def test_agrees_special_points_with_high_precision(name):
+    init = ne.edge_of_chaos(activation(name))
+    q = reference.special_point(name, init.q)
+    assert abs(init.q - q) <= 1e-10 * q
+    # The book of Roberts, Yaida and Hanin (2022) prints q, σ_w², σ_b² to five places.
+    printed = {"gelu": (3.56162, 1.98305, 0.17292), "silu": (14.32017, 1.98800, 0.55514)}[name]
+    np.testing.assert_allclose((init.q, init.sigma_w**2, init.sigma_b**2), printed, atol=6e-6)
+
+
+def test_exact_edge_of_sin():
+    """E sin² = (1 − e^{−2q})/2 and E cos² = (1 + e^{−2q})/2: σ_b² = q − tanh q."""
+    curve = edge_curve(activation("sin"), np.array([0.01, 1.0, 9.0]))
+    np.testing.assert_allclose(curve.sigma_w**-2, (1 + np.exp(-2 * curve.q)) / 2, rtol=1e-13)
+    np.testing.assert_allclose(curve.sigma_b2, curve.q - np.tanh(curve.q), atol=1e-14)
+    np.testing.assert_allclose(curve.chi_parallel, 2 / (np.exp(2 * curve.q) + 1), rtol=1e-12)
+
+
+def test_exact_scale_invariant_function_of_a_user():
+    act = Activation("mine", lambda s: jnp.where(s > 0, s, 0.2 * s), kinks=(0.0,))
+    init = ne.edge_of_chaos(act)
+    assert activation_class(act) == "scale-invariant"
+    assert (init.sigma_b, init.q) == (0.0, 1.0)
+    assert init.sigma_w == pytest.approx(math.sqrt(2 / 1.04), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("relu", "scale-invariant"), ("elu", "smooth"), ("selu", "kinked"), ("hard_tanh", "kinked")],
+)
+def test_exact_class_depends_on_jumps_of_the_slope(name, expected):
+    assert activation_class(activation(name)) == expected
+
+
+def test_exact_slope_of_the_variance_map_is_its_derivative():
+    q, step = np.array([0.5]), 1e-4
+    ends = [activation_moments(activation("gelu"), q + s).square for s in (step, -step)]
+    slope = activation_moments(activation("gelu"), q).growth
+    np.testing.assert_allclose((ends[0] - ends[1]) / (2 * step), slope, rtol=1e-7)
+
+
+def test_exact_no_edge_is_an_answer():
+    softplus = activation("softplus")
+    assert not edge_curve(softplus).exists.any()
+    assert special_points(softplus) == []
+    with pytest.raises(ValueError, match="'softplus' has no edge of chaos with σ_b² >= 0"):
+        ne.edge_of_chaos(softplus)
+
+
+def test_exact_what_there_is_is_listed():
+    tanh = activation("tanh")
+    with pytest.raises(ValueError, match=r"no point q > 0 with χ_∥ = 1.*q from .*q= or sigma_b="):
+        ne.edge_of_chaos(tanh)
+    with pytest.raises(ValueError, match="`sigma_b` must belong to one point"):
+        ne.edge_of_chaos(tanh, sigma_b=1000.0)
+    with pytest.raises(ValueError, match="`sigma_b, q` must be one of the two"):
+        ne.edge_of_chaos(tanh, sigma_b=0.1, q=1.0)
+    with pytest.raises(ValueError, match="`sigma_b` must be 0 for the scale-invariant 'relu'"):
+        ne.edge_of_chaos(activation("relu"), sigma_b=0.1)
+    with pytest.raises(ActivationError, match="must not be linear"):
+        ne.edge_of_chaos(Activation("line", lambda s: 2 * s + 1))
