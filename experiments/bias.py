@@ -40,7 +40,7 @@ def measure(cell: Cell) -> dict[str, Any]:
 def draw(records: Records) -> Figure:
     """Draw biases with their standard errors and the standard deviations against m."""
     names = records.ok.values("activation")
-    figure, axes = style.panels(len(names), height=2.7, sharey=True, squeeze=False)
+    figure, axes = style.panels(len(names), height=3.1, sharey=True, squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
         cells = records.ok.where(activation=name)
         ms = cells.values("m")
@@ -66,9 +66,10 @@ def draw(records: Records) -> Figure:
             )
         off = np.abs(cells.where(m=ms[0]).stack("off").mean())
         ax.plot(ms, off * ms[0] / np.array(ms, float), **style.GUIDE, label="guide $1/m$")
-        ax.set(xscale="log", yscale="log", xlabel="width $m$ (hidden widths $m_k=k^2m$)")
+        style.log_axes(ax, ms)
+        ax.set_xlabel("width $m$ (hidden widths $m_k=k^2m$)")
         ax.set_title(name)
-        ax.legend(fontsize=5.5)
+        style.legend_below(ax)
     axes[0, 0].set_ylabel(r"$K(\theta)-K_\infty$")
     style.letter(axes[0])
     cell = records[0].cell

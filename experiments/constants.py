@@ -57,8 +57,9 @@ def _power(ax: Axes, records: Records, field: str) -> None:
         bound = np.array([cells.where(**{field: x})[0].arrays["bound_shape"] for x in xs])
         ax.plot(xs, bound / bound[0] * groups[0].mean(), color=looks[name]["color"], linewidth=0.7)
     ax.plot([], [], color="0.4", linewidth=0.7, label="bound, scaled once")
-    ax.set(xscale="log", yscale="log", ylabel=r"$\|K(\theta)-K_\infty\|$")
-    ax.legend()
+    style.log_axes(ax, records.values(field))
+    ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$")
+    style.legend_below(ax, columns=1)
 
 
 def constants(records: Records) -> dict[str, np.ndarray]:
@@ -96,12 +97,12 @@ def _circle(ax: Axes, records: Records) -> None:
         ax.axvline(angle, color="0.8", linewidth=0.6, zorder=0)
         ax.annotate(name, (angle, top), ha="center", va="top", fontsize=6, color="0.35")
     ax.set_xticks([0, 45, 90, 135, 180])
-    ax.legend()
+    style.legend_below(ax, columns=1)
 
 
 def draw(records: Records) -> Figure:
     """Draw the error against depth, against outputs and along the circle of activations."""
-    figure, axes = style.panels(3, height=2.5)
+    figure, axes = style.panels(3, height=3.1)
     ok = records.ok
     base = ok.values("depth"), ok.values("outputs")
     by_outputs = ok.where(depth=_shared(ok, "depth", "outputs"))

@@ -86,7 +86,7 @@ WHAT = {
 
 def draw(records: Records) -> Figure:
     """Draw the distances against m, and the energy ratio of every layer against m."""
-    figure, axes = style.panels(2, height=2.9)
+    figure, axes = style.panels(2, height=3.2)
     names = records.ok.values("activation")
     looks = style.looks(names)
     for name in names:
@@ -109,12 +109,13 @@ def draw(records: Records) -> Figure:
                 errorbars(axes[1], ms, groups, **look, linestyle=line, label=label)
     for ax in axes:
         ax.plot([], [], "o", color="0.4", fillstyle="none", label="from the weights (Flax)")
-        ax.set(xscale="log", xlabel="width $m$ (hidden widths $m_k=k^2m$)")
-    axes[0].set(yscale="log", ylabel="operator norm")
+        style.log_axes(ax, records.ok.values("m"), y=ax is axes[0])
+        ax.set_xlabel("width $m$ (hidden widths $m_k=k^2m$)")
+    axes[0].set_ylabel("operator norm")
     axes[1].axhline(1, **style.GUIDE)
-    axes[1].set_ylabel("gradient energy in the forward span / rank/$m_{k-1}$")
-    axes[0].legend(fontsize=5)
-    axes[1].legend(fontsize=5.5)
+    axes[1].set_ylabel("energy ratio (1: independent)")
+    style.legend_below(axes[0])
+    style.legend_below(axes[1])
     style.letter(axes)
     cell = records[0].cell
     fewest = min(len(group.stack("redraw")) for _, group in records.ok.group("m", "weights"))

@@ -54,13 +54,14 @@ def _against_points(ax: Axes, records: Records, what: str) -> None:
     ax.plot([], [], color="0.4", linewidth=0.7, linestyle=":", label=guide)
     ax.axvline(records[0].cell.m, **style.GUIDE)
     ax.annotate(" $n=m$", (records[0].cell.m, 0), fontsize=6, color="0.35")
-    ax.set(xscale="log", xlabel="points $n$", ylim=(0, None))
-    ax.legend(fontsize=5.5)
+    style.log_axes(ax, records.values("n"), y=False)
+    ax.set(xlabel="points $n$", ylim=(0, None))
+    style.legend_below(ax, columns=1)
 
 
 def draw(records: Records) -> Figure:
     """Draw both errors against the number of points."""
-    figure, axes = style.panels(2, height=2.7)
+    figure, axes = style.panels(2, height=3.1)
     _against_points(axes[0], records.ok, "max_entry")
     axes[0].set_ylabel(r"$\max_{ij}|K(x_i,x_j)-K_\infty(x_i,x_j)|$")
     _against_points(axes[1], records.ok, "operator")

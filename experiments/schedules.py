@@ -81,11 +81,15 @@ def _against_depth(ax: Axes, records: Records, title: str) -> None:
         for (schedule, label), line in zip(LABELS.items(), style.LINES, strict=True):
             cells = records.where(activation=name, schedule=schedule)
             depths = cells.values("depth")
+            if not depths:
+                continue
             groups = [cells.where(depth=depth).stack("operator") for depth in depths]
             scale = np.sqrt(records[0].cell.m) / np.array(depths)
             look = {"linestyle": line, **looks[name]}
             errorbars(ax, depths, groups, scale, label=f"{name}, {label}", **look)
-    ax.set(xscale="log", yscale="log", xlabel="depth $l$", title=title)
+    style.log_axes(ax, records.values("depth"))
+    ax.set(xlabel="depth $l$", title=title)
+    style.legend_below(ax)
     ax.set_ylabel(r"$\|K(\theta)-K_\infty\|\,\sqrt{m}\,/\,l$")
 
 
@@ -105,7 +109,7 @@ def _collapse(ax: Axes, records: Records) -> None:
     ax.plot(grid, 5 * grid, **style.GUIDE, label=r"guide $5\beta$")
     ax.set_xlabel(r"$\beta=\sum_{k<l}1/m_k$")
     ax.set_ylabel(r"$\log\,E[K(x,x)^2]\,/\,E[K(x,x)]^2$")
-    ax.legend(fontsize=5.5)
+    style.legend_below(ax)
 
 
 def _moment_points(cells: Records) -> list[tuple[float, float, float, float]]:
@@ -117,12 +121,11 @@ def _moment_points(cells: Records) -> list[tuple[float, float, float, float]]:
 
 def draw(records: Records) -> Figure:
     """Draw the error against depth at equal m and at equal neurons, and the moments against β."""
-    figure, axes = style.panels(3, height=2.6)
+    figure, axes = style.panels(3, height=3.2)
     ok = records.ok
     pairs = [n for n in ok.values("n") if n > 1]
     by_depth = ok.where(n=pairs[0])
     _against_depth(axes[0], by_depth.where(equal="m"), "equal $m$")
-    axes[0].legend(ncols=2, fontsize=5)
     neurons = [*by_depth.where(equal="neurons"), *by_depth.where(equal="m", schedule="quadratic")]
     _against_depth(axes[1], Records(neurons), "equal neuron count")
     _collapse(axes[2], ok.where(n=1))

@@ -51,9 +51,10 @@ def draw(records: Records) -> Figure:
         middle = [quantile(r, 0.5).value for r in ratios]
         ax.plot(ms, middle, linestyle="--", label=f"{name}, median", **looks[name])
         fewest = min(fewest, *(len(r) / m for m, r in zip(ms, ratios, strict=True)))
-    ax.set(xscale="log", xlabel="width $m$ (hidden widths $m_k=k^2m$)", ylim=(0, None))
+    style.log_axes(ax, records.ok.values("m"), y=False)
+    ax.set(xlabel="width $m$ (hidden widths $m_k=k^2m$)", ylim=(0, None))
     ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$ / bound without $C$")
-    ax.legend(ncols=2)
+    style.legend_below(ax)
     cell = records[0].cell
     note = f"n = {cell.n}, l = {cell.depth}; at least {fewest:.0f} m networks a point; "
     style.footnote(figure, note + "bars: 95 % order-statistic intervals")
