@@ -42,6 +42,13 @@ class Cell(config.Cell):
     m: int = Field(ge=1)
     depth: int = Field(ge=1)
     outputs: int = Field(default=1, ge=1)
+    sampled_above: int | None = Field(default=None, ge=0)
+    """Above this m K(θ) is sampled, exact in law, without weights; None: always from weights."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the cell's networks have no weights."""
+        return self.sampled_above is not None and self.m > self.sampled_above
 
     @field_validator("activation")
     @classmethod
@@ -64,7 +71,10 @@ class Cell(config.Cell):
 
 
 def cost(cell: Cell) -> float:
-    """Weights to draw and multiply, the longest cells first."""
+    """Weights, or Gaussians of the sampler, to draw and multiply; the longest cells first."""
+    if cell.sampled:
+        neurons = sum(ne.widths(cell.schedule, cell.m, cell.depth)[:-1])
+        return cell.seeds * float(neurons) * cell.n * (1 + cell.outputs)
     m = (64, *ne.widths(cell.schedule, cell.m, cell.depth, cell.outputs))
     return cell.seeds * float(sum(a * b for a, b in pairwise(m)))
 
@@ -88,7 +98,10 @@ def _matrix(point: Cell) -> Callable[[jax.Array], jax.Array]:
         params = draw_params(key, init, x.shape[1], widths, x.dtype)
         return ne.ntk_matrix(ne.ntk_layerwise(init, params, x, x))
 
-    return matrix
+    def sampled(key: jax.Array) -> jax.Array:
+        return ne.ntk_matrix(ne.ntk_sampled(key, init, x, widths))
+
+    return sampled if point.sampled else matrix
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -131,11 +144,20 @@ def _against_width(ax: Axes, records: Records) -> None:
             ms = cells.values("m")
             if len(ms) < 2:
                 continue
-            groups = [cells.where(m=m).stack("operator") for m in ms]
-            slope = exponent(ms, groups)
+            blocks = [_by_origin(cells.where(m=m)) for m in ms]
+            points = [(m, part) for m, parts in zip(ms, blocks, strict=True) for part in parts]
+            groups = [part.stack("operator") for _, part in points]
+            slope = exponent([m for m, _ in points], groups)
             label = f"{name}, {dataset}: $m^{{{slope.slope:.2f}}}$"
             label += f" [{slope.low:.2f}, {slope.high:.2f}]"
-            _errorbars(ax, ms, groups, 1.0, label=label, linestyle=line, **looks[name])
+            for sampled in sorted({part[0].cell.sampled for _, part in points}):
+                chosen = [
+                    i for i, (_, part) in enumerate(points) if part[0].cell.sampled == sampled
+                ]
+                x, y = [points[i][0] for i in chosen], [groups[i] for i in chosen]
+                look = {**looks[name], "fillstyle": "none" if sampled else "full"}
+                _errorbars(ax, x, y, 1.0, label=label, linestyle=line, **look)
+                label = "_"
             shape = {m: cells.where(m=m)[0].arrays["bound_shape"] for m in ms}
             highest = max(highest, groups[0].mean())
         if shape:
@@ -151,8 +173,16 @@ def _against_width(ax: Axes, records: Records) -> None:
         all_ms, low * 1.3 * np.sqrt(all_ms[-1] / all_ms), **style.GUIDE, label="guide $m^{-1/2}$"
     )
     ax.plot([], [], color="0.4", linewidth=0.7, label="bound, scaled once at the smallest $m$")
+    if any(record.cell.sampled for record in records):
+        ax.plot([], [], "o", color="0.4", fillstyle="none", label="sampled without weights")
     ax.set_title(f"depth $l={depth}$", fontsize=8)
     style.legend_below(ax)
+
+
+def _by_origin(records: Records) -> list[Records]:
+    """Split the records of one width into those with weights and those without."""
+    parts = (Records([r for r in records if r.cell.sampled == s]) for s in (False, True))
+    return [part for part in parts if len(part)]
 
 
 def _against_depth(ax: Axes, records: Records) -> None:
