@@ -5,9 +5,14 @@ import mpmath
 import numpy as np
 
 
+def exact_mp(x):
+    """The stored numbers themselves; mpmath's own are kept as they are."""
+    return [v if isinstance(v, mpmath.mpf) else mpmath.mpf(float(v)) for v in x]
+
+
 def angle_mp(x, y):
     """Angle of two stored vectors, in mpmath's working precision."""
-    x, y = [mpmath.mpf(float(v)) for v in x], [mpmath.mpf(float(v)) for v in y]
+    x, y = exact_mp(x), exact_mp(y)
     nx, ny = mpmath.norm(x), mpmath.norm(y)
     difference = mpmath.norm([a / nx - b / ny for a, b in zip(x, y, strict=True)])
     total = mpmath.norm([a / nx + b / ny for a, b in zip(x, y, strict=True)])
@@ -29,7 +34,7 @@ def kappas_mp(delta_phi, theta, depths):
 
 def ntks_mp(delta_phi, x, y, depths):
     """{l: K∞(x, y)} of two stored vectors, in mpmath's working precision."""
-    size = mpmath.norm([float(v) for v in x]) * mpmath.norm([float(v) for v in y]) / len(x)
+    size = mpmath.norm(exact_mp(x)) * mpmath.norm(exact_mp(y)) / len(x)
     kappas = kappas_mp(delta_phi, angle_mp(x, y), depths)
     return {depth: size * kappa for depth, kappa in kappas.items()}
 

@@ -112,7 +112,9 @@ def depth_scale(delta_phi: float, u: float, depth: float) -> float:
     return 4 * delta_phi * u * depth / (3 * math.pi)
 
 
-def scaling_function(tau: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def scaling_function(
+    tau: float | Float[np.ndarray, "..."],
+) -> np.float64 | Float[np.ndarray, "..."]:
     """Return F(τ) = [(1 + τ) − (1 + τ)^{-3}]/(4τ), the limit of κ_l/l at fixed τ as u → 0."""
     tau = np.asarray(tau, np.float64)
     # Over τ, ((1 + τ)⁴ − 1)/τ is a polynomial: nothing cancels at small τ.

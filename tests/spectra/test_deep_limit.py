@@ -23,7 +23,7 @@ def points(kind, n, seed=0):
     if kind == "clusters":
         x = x[np.arange(n) % 3] + 0.05 * x
     elif kind == "near-duplicates":
-        x[1] = x[0] + 1e-3 * x[2]
+        x[1] = x[0] + 1e-3 * x[-1]
     elif kind == "opposite":
         x[n // 2 :] = -x[: n - n // 2] + 1e-2 * x[n // 2 :]
     elif kind in ("arc", "ring"):
@@ -66,7 +66,7 @@ def crossing(delta_phi, theta, level):
         tau *= 1.01
     guess = int(tau * 3 * np.pi / (4 * delta_phi * np.sin(theta / 2)))
     depths = np.unique(np.linspace(0.8 * guess, 1.3 * guess, 12).astype(int))
-    ratio = [1 - host_recursion(delta_phi, delta, 2 - delta, k)[2][0] / k for k in depths]
+    ratio = [1 - host_recursion(delta_phi, delta, 2 - delta, int(k))[2][0] / k for k in depths]
     return np.interp(-level, -np.array(ratio), depths)
 
 
