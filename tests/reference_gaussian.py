@@ -115,9 +115,10 @@ def _trapezoid(f, strip, q1, q2, delta):
     reach = mp.mpf(10)
 
     def grid(width):
-        # The error is exp(−2π a/h + a²/2), a the half-width of the strip of analyticity.
+        # The error is exp(−2π a/h + a²/2), a the half-width of the strip of analyticity, times some
+        # powers of 1/h where φ² has a pole of high order at its edge.
         a = min(width, mp.mpf(5))
-        h = 2 * mp.pi * a / (36 + a * a / 2)
+        h = 2 * mp.pi * a / (52 + a * a / 2)
         n = int(reach / h) + 1
         return [(h * i, h * mp.npdf(h * i)) for i in range(-n, n + 1)]
 
