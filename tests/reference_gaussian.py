@@ -70,16 +70,38 @@ def _cuts(points):
     return [mp.mpf(-12), *inside, mp.mpf(12)]
 
 
+def _truncated(m, s, a, b):
+    """E[1, y, y²; a < y < b], y normal of mean m and deviation s."""
+    low, high = (a - m) / s, (b - m) / s
+    p = mp.ncdf(high) - mp.ncdf(low) if low < 0 else mp.ncdf(-low) - mp.ncdf(-high)
+    edges = [(mp.npdf(x), x * mp.npdf(x)) if abs(x) < INF else (mp.mpf(0), mp.mpf(0))
+             for x in (low, high)]  # fmt: skip
+    d0, d1 = (edges[0][i] - edges[1][i] for i in (0, 1))
+    return p, m * p + s * d0, m * m * p + 2 * m * s * d0 + s * s * (p + d1)
+
+
+def _square(pieces, q):
+    """E[φ(√q z)²], term by term."""
+    s, total = mp.sqrt(q), mp.mpf(0)
+    for a, b, c0, c1, c2 in pieces:
+        one, y, yy = _truncated(mp.mpf(0), s, a, b)
+        total += c0 * c0 * one + 2 * c0 * c1 * y + c1 * c1 * yy
+        if c2:
+            one, y, _ = _truncated(q, s, a, b)
+            total += 2 * c2 * mp.exp(q / 2) * (c0 * one + c1 * y)
+            total += c2 * c2 * mp.exp(2 * q) * _truncated(2 * q, s, a, b)[0]
+    return total
+
+
 def _piecewise(pieces, q1, q2, delta):
+    if delta == 0 and q1 == q2:
+        return _square(pieces, q1)
     root1, root2 = mp.sqrt(q1), mp.sqrt(q2)
     rho, s = 1 - delta, mp.sqrt(delta * (2 - delta))
     kinks = {p for piece in pieces for p in piece[:2] if abs(p) < INF}
     cuts = [k / root1 for k in kinks] + [-6, -3, 0, 3, 6]
     if abs(rho) > 0.05:
         cuts += [(k / root2 + j * s) / rho for k in kinks for j in (-9, -3, 0, 3, 9)]
-    if delta == 0:
-        return mp.quad(lambda u: _value(pieces, root1 * u) * _value(pieces, root2 * u)
-                       * mp.npdf(u), _cuts(cuts))  # fmt: skip
     return mp.quad(
         lambda u: _value(pieces, root1 * u) * _smoothed(pieces, root2 * rho * u, root2 * s)
         * mp.npdf(u),
@@ -93,9 +115,10 @@ def _trapezoid(f, strip, q1, q2, delta):
     reach = mp.mpf(10)
 
     def grid(width):
-        # The error is exp(−2π a/h + a²/2), a the half-width of the strip of analyticity.
+        # The error is exp(−2π a/h + a²/2), a the half-width of the strip of analyticity, times some
+        # powers of 1/h where φ² has a pole of high order at its edge.
         a = min(width, mp.mpf(5))
-        h = 2 * mp.pi * a / (36 + a * a / 2)
+        h = 2 * mp.pi * a / (52 + a * a / 2)
         n = int(reach / h) + 1
         return [(h * i, h * mp.npdf(h * i)) for i in range(-n, n + 1)]
 
