@@ -210,10 +210,12 @@ def _against_depth(ax: Axes, records: Records) -> None:
 
 def draw(records: Records) -> Figure:
     """Draw the error against width, beside the bound, and its growth with depth by schedule."""
-    figure, axes = style.panels(2, height=3.3)
     ok = records.ok
-    _against_width(axes[0], ok)
-    _against_depth(axes[1], ok)
+    panels = [_against_width, *([_against_depth] if len(ok.values("depth")) > 1 else [])]
+    figure, axes = style.panels(len(panels), height=3.3, squeeze=False)
+    axes = axes[0]
+    for panel, ax in zip(panels, axes, strict=True):
+        panel(ax, ok)
     style.letter(axes)
     seeds = sorted(
         {
