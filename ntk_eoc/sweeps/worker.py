@@ -105,9 +105,8 @@ def machine() -> dict[str, Any]:
         "devices": jax.local_device_count(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "cpus": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cpus": os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
 
