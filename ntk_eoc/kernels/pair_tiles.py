@@ -58,12 +58,12 @@ def _cosines(p: Points, q: Points) -> Float[Array, "a b"]:
     if chunks < 2:
         return product(p.unit, q.unit.T)
 
-    def part(i: Array) -> Array:
+    def part(i: Array | int) -> Array:
         u = lax.dynamic_slice_in_dim(p.unit, i * CHUNK, CHUNK, 1)
         v = lax.dynamic_slice_in_dim(q.unit, i * CHUNK, CHUNK, 1)
         return product(u, v.T)
 
-    return lax.fori_loop(1, chunks, lambda i, total: total + part(i), part(jnp.asarray(0)))
+    return lax.fori_loop(1, chunks, lambda i, total: total + part(i), part(0))
 
 
 def _refine(
@@ -128,7 +128,7 @@ def _tiled(f: PairFunction, same: bool, params: Any, x1: Array, x2: Array) -> Ar
     q = p if same else prepare(x2)
     where = jnp.asarray(starts)
 
-    def tile(k: Array, out: Array) -> Array:
+    def tile(k: Array | int, out: Array) -> Array:
         i, j = where[k, 0], where[k, 1]
         a, b = jnp.arange(b1)[:, None], jnp.arange(b2)[None, :]
         one = (i + a == j + b) & same
