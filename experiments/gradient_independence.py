@@ -105,8 +105,8 @@ def draw(records: Records) -> Figure:
             for layer in range(records[0].cell.depth - 2):
                 groups = [cells.where(m=m).stack("energy")[:, layer] for m in ms]
                 line = "none" if weights else style.LINES[layer % len(style.LINES)]
-                shown = None if weights else f"{name}, $k={layer + 2}$"
-                errorbars(axes[1], ms, groups, **look, linestyle=line, label=shown)
+                entry = None if weights else f"{name}, $k={layer + 2}$"
+                errorbars(axes[1], ms, groups, **look, linestyle=line, label=entry)
     for ax in axes:
         ax.plot([], [], "o", color="0.4", fillstyle="none", label="from the weights (Flax)")
         style.log_axes(ax, records.ok.values("m"), y=ax is axes[0])
