@@ -63,6 +63,8 @@ def _smallest(delta_phi: float, low: float, high: float, depth: int, n: int) -> 
     gap = min(low, 2 - high)  # 1 − r
     if gap <= 0:
         return 0.0
+    if gap >= 1:  # orthogonal points: every power with j >= 1 is I, and T_1 = D(0)
+        return float(_defects(delta_phi, np.ones(1), depth)[0])
     rate = -math.log1p(-gap)  # log 1/r
     powers = np.unique(np.maximum(1, np.ceil(np.log((n - 1) / (1 - _WEIGHTS)) / rate)))
     weights = 1 - (n - 1) * np.exp(-rate * powers)
