@@ -93,11 +93,13 @@ def run(
         cluster=cluster,
         scheduler=scheduler,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = run_sweep(options)
     except KeyboardInterrupt:
         _exit(130, f"stopped; every finished cell is kept. To go on: {options.command()}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(_told(summary))
     if figures:
         draw(summary.folder)
