@@ -11,7 +11,7 @@ TEST := $(VENV)/.test
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all lint smoke figures bench
+.PHONY: help install run study test test-all lint smoke figures bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,6 +37,13 @@ install: $(RUN)  ## Make .venv with the package and its data sets
 run: $(RUN)  ## Run CONFIG (the concentration sweep) and draw its figure; again to resume
 	$(BIN)/ntk-eoc run $(CONFIG) --out $(OUT) --workers $(WORKERS)
 	$(BIN)/ntk-eoc figures $(OUT)
+
+STUDY := concentration_wide tail constants schedules gradient_independence bias overparameterisation
+
+study: $(RUN)  ## Run the study behind docs/concentration.md; again to resume
+	for name in $(STUDY); do \
+	  $(BIN)/ntk-eoc run configs/$$name.toml --out out/$$name --workers $(WORKERS) && \
+	  $(BIN)/ntk-eoc figures out/$$name || exit 1; done
 
 # The quick tests compile much and run little: a compiler that optimises less halves their time.
 test: $(TEST)  ## Run the tests that take seconds each
