@@ -250,6 +250,9 @@ def main() -> None:
         _exit(2, f"error: {_one_line(error)}")
     except KeyboardInterrupt:
         _exit(130, "stopped.")
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except Exception as error:
         _exit_for(error)
 
