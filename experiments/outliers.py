@@ -123,8 +123,6 @@ def draw(records: Records) -> Figure:
     style.letter(axes[: len(groups)])
     note = "band: predicted cloud of $d$ outliers, line: its centre; dashes: the $d$ largest"
     note += " eigenvalues of each draw, dots: the next $d$"
-    if records.bad:
-        note += f"; {len(records.bad)} cells failed and are missing"
     style.footnote(figure, note)
     return figure
 

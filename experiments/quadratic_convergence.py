@@ -112,8 +112,6 @@ def draw(records: Records) -> Figure:
         rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$; bars: standard error of the mean"
     )
     note += "; outliers set apart; brackets: 95 % intervals"
-    if records.bad:
-        note += f"; {len(records.bad)} cells failed and are missing"
     style.footnote(figure, note)
     return figure
 

