@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import ntk_eoc as ne
-from ntk_eoc.estimates import exponent
+from ntk_eoc.estimates import Exponent, exponent, exponents
 from ntk_eoc.report import style
 from ntk_eoc.spectra.concentration import bound_shape, deviation
 from ntk_eoc.sweeps.records import Records
@@ -79,6 +79,16 @@ def constants(records: Records) -> dict[str, np.ndarray]:
     return dict(zip(("angle", "delta", "kappa", "mean", "error", "bound"), columns, strict=True))
 
 
+def circle_exponents(records: Records) -> dict[str, Exponent]:
+    """Exponents of the mean error in Δ and κ together, over the circle of activations.
+
+    The angles t and 90° − t share κ and differ in Δ, so the two can be told apart.
+    """
+    points = [records.where(activation=f"angle:{t:g}") for t in constants(records)["angle"]]
+    factors = {name: [float(p[0].arrays[name]) for p in points] for name in ("delta", "kappa")}
+    return exponents(factors, [p.stack("operator") for p in points])
+
+
 def _circle(ax: Axes, records: Records) -> None:
     found = constants(records)
     ax.errorbar(
@@ -91,6 +101,10 @@ def _circle(ax: Axes, records: Records) -> None:
         **style.GUIDE,
         label="bound, scaled at ReLU",
     )
+    if len(found["angle"]) > 3:
+        for name, fit in circle_exponents(records).items():
+            label = rf"exponent in $\{name}$: {fit.slope:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
+            ax.plot([], [], " ", label=label.replace("delta", "Delta"))
     ax.set(xlabel="angle $t$ in degrees", ylabel=r"$\|K(\theta)-K_\infty\|$", yscale="log")
     top = ax.get_ylim()[1]
     for angle, name in ((45, "ReLU"), (90, "|s|"), (135, "ReLU(−s)")):

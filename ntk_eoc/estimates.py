@@ -1,6 +1,6 @@
 """Statistics of random kernels: a number never travels without its error and its count."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -116,10 +116,38 @@ def exponent(
         confidence: Of the percentile interval.
         seed: Of the resampling.
     """
-    logs = np.log(np.asarray(x, dtype=np.float64))
-    require(len(groups) == logs.size, "groups", f"of length {logs.size} like `x`", len(groups))
-    require(np.unique(logs).size > 1, "x", "at least two different positive numbers", list(x))
+    require(len(set(x)) > 1, "x", "at least two different positive numbers", list(x))
+    found = exponents({"x": x}, groups, resamples=resamples, confidence=confidence, seed=seed)
+    return found["x"]
+
+
+def exponents(
+    factors: Mapping[str, Sequence[float]],
+    groups: Sequence[Samples],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Exponent]:
+    """Fit mean(y) ~ Π_f f^slope_f by least squares of the logs and bootstrap every slope.
+
+    Args:
+        factors: For each factor its positive value at every point, such that the logs of the
+            factors and a constant are linearly independent.
+        groups: The draws of y at each point; their means must be positive.
+        resamples: Bootstrap resamples of the draws within each point.
+        confidence: Of the percentile intervals, each on its own.
+        seed: Of the resampling.
+    """
     require_count("resamples", resamples)
+    for name, values in factors.items():
+        known = len(values) == len(groups)
+        require(known, "groups", f"of length {len(values)} like `{name}`", len(groups))
+        require(bool((np.asarray(values) > 0).all()), name, "positive", list(values))
+    logs = np.log(np.array([*factors.values()], dtype=np.float64))
+    design = np.vstack([np.ones(len(groups)), logs])
+    rank = int(np.linalg.matrix_rank(design))
+    require(rank == len(design), "factors", "independent of each other and a constant", factors)
     rng = np.random.default_rng(seed)
     draws = [np.asarray(g, dtype=np.float64) for g in groups]
     means = np.array([g.mean() for g in draws])
@@ -127,10 +155,12 @@ def exponent(
     boot = np.stack(
         [g[rng.integers(g.size, size=(resamples, g.size))].mean(axis=1) for g in draws], axis=1
     )
-    centred = (logs - logs.mean()) / ((logs - logs.mean()) ** 2).sum()
-    slopes = np.log(boot) @ centred
-    slope = float(np.log(means) @ centred)
+    solve = np.linalg.pinv(design)
+    constant, *slopes = np.log(means) @ solve
     tail = (1 - confidence) / 2
-    low, high = np.quantile(slopes, [tail, 1 - tail])
-    prefactor = float(np.exp(np.log(means).mean() - slope * logs.mean()))
-    return Exponent(slope, float(low), float(high), prefactor, sum(g.size for g in draws))
+    low, high = np.quantile(np.log(boot) @ solve, [tail, 1 - tail], axis=0)
+    count = sum(g.size for g in draws)
+    return {
+        name: Exponent(float(slope), float(a), float(b), float(np.exp(constant)), count)
+        for name, slope, a, b in zip(factors, slopes, low[1:], high[1:], strict=True)
+    }

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ntk_eoc.estimates import exponent, mean, quantile
+from ntk_eoc.estimates import exponent, exponents, mean, quantile
 
 
 def test_exact_mean():
@@ -17,6 +17,15 @@ def test_exact_exponent_of_a_power_law():
     assert fit.slope == pytest.approx(-0.5)
     assert fit.prefactor == pytest.approx(3.0)
     assert fit.low == pytest.approx(-0.5)
+
+
+def test_exact_exponents_of_a_product_of_powers():
+    a, b = [1.0, 2.0, 4.0, 3.0], [1.0, 5.0, 2.0, 7.0]
+    groups = [3.0 * np.full(5, u**-0.5 * v**2) for u, v in zip(a, b, strict=True)]
+    fit = exponents({"a": a, "b": b}, groups)
+    assert fit["a"].slope == pytest.approx(-0.5)
+    assert fit["b"].slope == pytest.approx(2.0)
+    assert fit["a"].prefactor == pytest.approx(3.0)
 
 
 def test_within_error_intervals_cover():
@@ -45,5 +54,7 @@ def test_bad_input_is_refused():
         mean(np.array([1.0, np.nan]))
     with pytest.raises(ValueError, match="`x` must be at least two different"):
         exponent([1, 1], [np.ones(2), np.ones(2)])
+    with pytest.raises(ValueError, match="`factors` must be independent"):
+        exponents({"a": [1, 2, 4], "b": [3, 6, 12]}, [np.ones(2)] * 3)
     with pytest.raises(ValueError, match="`level` must be between 0 and 1"):
         quantile(np.ones(3), 1.0)
