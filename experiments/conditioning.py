@@ -55,6 +55,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     x = jnp.asarray(data.load(cell.data, cell.n, cell.data_seed).x, cell.dtype)
     u = np.asarray(deep_limit.cosine_distance(init, x, x, 0))
     u = u[np.triu_indices(cell.n, 1)]
+    # An even φ takes x and −x for one point: the opposite of a point may be the closest.
+    closest = np.minimum(u, np.sqrt(1 - u**2)).min() if cell.delta == 1 else u.min()
     theta = np.array(cell.angles)
     one = jnp.asarray(math.sqrt(2) * np.array([[1.0, 0.0]]), cell.dtype)
     two = jnp.asarray(math.sqrt(2) * np.stack([np.cos(theta), np.sin(theta)], axis=1), cell.dtype)
@@ -69,7 +71,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     found = {
         name: np.stack(rows) for name, rows in zip(names, zip(*rows, strict=True), strict=True)
     }
-    return {**found, "u_min": u.min()}
+    return {**found, "u_min": closest}
 
 
 def depth_within(factor: float, depths: np.ndarray, values: np.ndarray, limit: float) -> float:
@@ -116,10 +118,10 @@ def _needed_depth(ax: Axes, records: Records) -> None:
             needed = depth_within(2, depths, condition, limit)
             points.append((1 / (record.cell.delta * float(record.arrays["u_min"])), needed))
         ax.plot(*zip(*sorted(points), strict=True), linestyle="none", label=name, **looks[name])
-    low, high = ax.get_xlim()
-    line = np.array([max(low, 1), high])
+    ax.set(xscale="log", yscale="log")
+    line = np.array(ax.get_xlim())
     ax.plot(line, 3 * math.pi / 4 * line, **style.GUIDE, label=r"$\tau=1$")
-    ax.set(xscale="log", yscale="log", xlabel=r"$1/(\Delta u_{\min})$")
+    ax.set(xlabel=r"$1/(\Delta u_{\min})$")
     ax.set_ylabel(r"depth for twice the limit")
     ax.legend()
 
@@ -159,7 +161,8 @@ def _logarithm(ax: Axes, records: Records) -> None:
     ax.plot(depths, guide, **style.GUIDE, label=r"slope $3/8$")
     ax.set(xscale="log", xlabel="depth $l$", ylabel=r"$\kappa_l-l/4$")
     ax.set_title(f"$\\theta={records[0].cell.angles[j]:.2g}$", fontsize=8)
-    ax.legend()
+    ax.set_ylim(top=1.35 * ax.get_ylim()[1])
+    ax.legend(ncols=2, loc="upper left")
 
 
 def draw(records: Records) -> Figure:

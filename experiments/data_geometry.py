@@ -108,7 +108,7 @@ def _smallest(ax: Axes, records: Records) -> None:
         ax.plot(depths, np.where(low > 0, low, np.nan), ":", color=color, linewidth=0.8)
     ax.axhline(0.75, **style.GUIDE)
     ax.set(xscale="log", yscale="log", xlabel="depth $l$", ylabel=r"$n\lambda_{\min}/l$")
-    ax.legend()
+    style.legend_below(ax, columns=2)
 
 
 def _on_pair(ax: Axes, records: Records) -> None:
@@ -118,8 +118,8 @@ def _on_pair(ax: Axes, records: Records) -> None:
         label = f"$u_{{\\min}}={float(record.arrays['u_min']):.2g}$"
         ax.plot(record.cell.depths, record.arrays["on_pair"], label=label, **looks[name])
     ax.set(xscale="log", ylim=(-0.02, 1.02), xlabel="depth $l$")
-    ax.set_ylabel("eigenvector's weight on the pair")
-    ax.legend()
+    ax.set_ylabel("eigenvector weight on the pair")
+    style.legend_below(ax, columns=2)
 
 
 def _inverse_distances(ax: Axes, records: Records) -> None:
@@ -128,23 +128,24 @@ def _inverse_distances(ax: Axes, records: Records) -> None:
         for end, line in (("min", "-"), ("max", "--")):
             ratio = record.arrays[f"inv_{end}"] / record.arrays[f"lambda_{end}"]
             ax.plot(record.cell.depths, ratio, line, color=looks[record.cell.data]["color"])
+    for end, line in (("least", "-"), ("largest", "--")):
+        ax.plot([], [], line, color="0.4", label=end)
     ax.axhline(1, **style.GUIDE)
     ax.set(xscale="log", xlabel="depth $l$", ylim=(0, 2))
-    ax.set_ylabel("inverse distances' eigenvalue / NTK's")
+    style.legend_below(ax, columns=2)
+    ax.set_ylabel("eigenvalue ratio, 1/u over NTK")
 
 
 def draw(records: Records) -> Figure:
     """Draw λ_min with its pair and bounds, the eigenvector, and the inverse distances' spectrum."""
-    figure, axes = style.panels(3, height=2.8)
+    figure, axes = style.panels(3, height=2.9)
     if len(records.ok):
         shown = records.ok.where(delta=records.ok.values("delta")[-1])
         for panel, ax in zip((_smallest, _on_pair, _inverse_distances), axes, strict=True):
             panel(ax, shown)
         axes[0].set_title(f"$\\Delta={shown[0].cell.delta:g}$", fontsize=8)
     style.letter(axes)
-    note = (
-        "(a) dashed: the closest pair alone, dotted: lower bound; (c) solid: least, dashed: largest"
-    )
+    note = "(a) dashed: the closest pair alone, dotted: lower bound; colours in (b), (c) as in (a)"
     style.footnote(figure, note + (f"; {len(records.bad)} cells failed" if records.bad else ""))
     return figure
 

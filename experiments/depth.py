@@ -94,10 +94,11 @@ def _entries(ax: Axes, records: Records) -> None:
             ax.plot(cell.depths, np.where(short < 1.2, short, np.nan), color=color, lw=0.5)
     ax.axhline(0.25, **style.GUIDE)
     ax.set(xscale="log", ylim=(0, 1.05), xlabel="depth $l$", ylabel=r"$K_\infty(x,x')/l$")
-    named = zip(records, ("solid", "dashed", "dash-dot", "dotted"), strict=False)
-    lines = ", ".join(f"{name} $\\Delta={record.cell.delta:g}$" for record, name in named)
-    ax.set_title(lines, fontsize=6)
-    ax.legend()
+    named = zip(records, style.LINES, strict=False)
+    for record, name in named:
+        ax.plot([], [], linestyle=name, color="0.4", label=f"$\\Delta={record.cell.delta:g}$")
+    ax.plot([], [], color="0.4", lw=0.5, label=r"$\frac{3\pi}{16\Delta l}\,u_{l-1}^{-1}$")
+    style.legend_below(ax, columns=3)
 
 
 def _errors(ax: Axes, records: Records) -> None:
@@ -121,19 +122,19 @@ def _off_edge(ax: Axes, records: Records) -> None:
             j = len(record.cell.angles) // 2
             depths = np.array(record.cell.depths)
             shown = depths <= 300
-            label = f"{names[phi]}, {record.cell.sigma:g}"
+            label = rf"{names[phi]}, ${record.cell.sigma:g}\,\sigma_w^\ast$"
             look = {**looks[record.cell.sigma], "markevery": 4}
             ax.plot(depths[shown], record.arrays["ratio"][shown, j], line, label=label, **look)
     for limit in (1 / 4, 1 / 3):
         ax.axhline(limit, **style.GUIDE)
     ax.set(xscale="log", ylim=(-0.02, 1.05), xlabel="depth $l$")
     ax.set_ylabel(r"$K_\infty(x,x')/K_\infty(x,x)$")
-    ax.legend(title=r"$\sigma_w$ over the edge's", ncols=2)
+    style.legend_below(ax, columns=2)
 
 
 def draw(records: Records) -> Figure:
     """Draw entries, their distance from the inverse cosine distance, and the view off the edge."""
-    figure, axes = style.panels(3, height=2.6)
+    figure, axes = style.panels(3, height=2.9)
     ok = records.ok
     edge = ok.where(phi="abs_linear", sigma=1.0)
     if len(edge):
@@ -142,7 +143,7 @@ def draw(records: Records) -> Figure:
     if len(ok):
         _off_edge(axes[2], ok)
     style.letter(axes)
-    note = "thin lines in (a): the inverse cosine distance; colours in (b) as in (a)"
+    note = "lines in (b) as in (a); (c) at the middle angle, σ_w* is the edge of chaos"
     style.footnote(figure, note + (f"; {len(records.bad)} cells failed" if records.bad else ""))
     return figure
 
