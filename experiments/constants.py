@@ -43,21 +43,22 @@ def measure(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _power(ax: Axes, records: Records, field: str) -> None:
-    """Mean error against a field, its exponent beside that of the bound."""
+def _power(ax: Axes, records: Records, field: str, less: int = 0) -> None:
+    """Mean error against a field (`less` subtracted), its exponent beside the bound's curve."""
     names = [name for name in records.values("activation") if not name.startswith("angle")]
     looks = style.looks(names)
     for name in names:
         cells = records.where(activation=name)
         xs = cells.values(field)
         groups = [cells.where(**{field: x}).stack("operator") for x in xs]
-        slope = exponent(xs, groups)
+        shown = [x - less for x in xs]
+        slope = exponent(shown, groups)
         label = f"{name}: {slope.slope:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
-        errorbars(ax, xs, groups, label=label, **looks[name])
+        errorbars(ax, shown, groups, label=label, **looks[name])
         bound = np.array([cells.where(**{field: x})[0].arrays["bound_shape"] for x in xs])
-        ax.plot(xs, bound / bound[0] * groups[0].mean(), color=looks[name]["color"], linewidth=0.7)
+        ax.plot(shown, bound / bound[0] * groups[0].mean(), color=looks[name]["color"], linewidth=0.7)
     ax.plot([], [], color="0.4", linewidth=0.7, label="bound, scaled once")
-    style.log_axes(ax, records.values(field))
+    style.log_axes(ax, [x - less for x in records.values(field)])
     ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$")
     style.legend_below(ax, columns=1)
 
@@ -121,8 +122,8 @@ def draw(records: Records) -> Figure:
     base = ok.values("depth"), ok.values("outputs")
     by_outputs = ok.where(depth=_shared(ok, "depth", "outputs"))
     by_depth = ok.where(outputs=base[1][0])
-    _power(axes[0], by_depth, "depth")
-    axes[0].set_xlabel("depth $l$")
+    _power(axes[0], by_depth, "depth", less=1)
+    axes[0].set_xlabel("hidden layers $l-1$")
     _power(axes[1], by_outputs, "outputs")
     axes[1].set_xlabel("outputs $m_l$")
     _circle(axes[2], ok)

@@ -6,6 +6,7 @@ without its constant, against m; widths k² m, at least 20 m networks a point.
 Expectation: [C] bounds it by a constant, up to logarithms.
 """
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,8 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 def draw(records: Records) -> Figure:
-    """Draw the quantile at 1 − 1/m and the median against m."""
-    figure, ax = style.panels(1, height=2.8)
+    """Draw the quantile at 1 − 1/m and the median against m, and the excess in Gaussian units."""
+    figure, (ax, excess) = style.panels(2, height=2.8)
     names = records.ok.values("activation")
     looks = style.looks(names)
     fewest = np.inf
@@ -50,11 +51,20 @@ def draw(records: Records) -> Figure:
         ax.errorbar(ms, value, np.abs(bars), label=f"{name}, quantile $1-1/m$", **looks[name])
         middle = [quantile(r, 0.5).value for r in ratios]
         ax.plot(ms, middle, linestyle="--", label=f"{name}, median", **looks[name])
+        # A Gaussian tail of any mean and scale is level here, a heavier one grows.
+        gauss = np.array([NormalDist().inv_cdf(1 - 1 / m) for m in ms])
+        above = (value - middle) / gauss
+        excess.errorbar(ms, above, np.abs(bars) / gauss, label=name, **looks[name])
         fewest = min(fewest, *(len(r) / m for m, r in zip(ms, ratios, strict=True)))
     style.log_axes(ax, records.ok.values("m"), y=False)
     ax.set(xlabel="width $m$ (hidden widths $m_k=k^2m$)", ylim=(0, None))
     ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$ / bound without $C$")
     style.legend_below(ax)
+    style.log_axes(excess, records.ok.values("m"), y=False)
+    excess.set(xlabel="width $m$", ylim=(0, None))
+    excess.set_ylabel("(quantile − median) / Gaussian's")
+    style.legend_below(excess)
+    style.letter((ax, excess))
     cell = records[0].cell
     note = f"n = {cell.n}, l = {cell.depth}; at least {fewest:.0f} m networks a point; "
     style.footnote(figure, note + "bars: 95 % order-statistic intervals")
