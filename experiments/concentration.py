@@ -15,33 +15,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _fresh import Cell as Fresh
+from _fresh import by_name, draws, errorbars, hidden_widths, inputs, limit, point_of
+from _fresh import cost as fresh_cost
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 import ntk_eoc as ne
-from ntk_eoc import data
-from ntk_eoc.checks import unknown_name
-from ntk_eoc.estimates import exponent, mean
-from ntk_eoc.network import SCHEDULES, draw_params
+from ntk_eoc.estimates import exponent
+from ntk_eoc.network import draw_params
 from ntk_eoc.report import style
 from ntk_eoc.spectra.concentration import bound_shape, deviation
-from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 
 
-class Cell(config.Cell):
+class Cell(Fresh):
     """One point of the sweep: a block of seeds at one width, depth, activation and data set."""
 
-    activation: str
-    data: str
-    n: int = Field(ge=1)
-    data_seed: int = Field(default=0, ge=0)
-    schedule: str = "quadratic"
-    m: int = Field(ge=1)
-    depth: int = Field(ge=1)
-    outputs: int = Field(default=1, ge=1)
     sampled_above: int | None = Field(default=None, ge=0)
     """Above this m K(θ) is sampled, exact in law, without weights; None: always from weights."""
 
@@ -50,81 +42,44 @@ class Cell(config.Cell):
         """Whether the cell's networks have no weights."""
         return self.sampled_above is not None and self.m > self.sampled_above
 
-    @field_validator("activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        if not isinstance(ne.activation(name), ne.AbsLinear):
-            raise ValueError(f"must be scale-invariant for the bound of [C], got {name!r}")
-        return name
-
-    @field_validator("schedule")
-    @classmethod
-    def _known_schedule(cls, name: str) -> str:
-        if name not in SCHEDULES:
-            raise ValueError(unknown_name("schedule", name, SCHEDULES))
-        return name
-
-    @model_validator(mode="after")
-    def _data_exists(self) -> "Cell":
-        data.load(self.data, self.n, self.data_seed)
-        return self
-
 
 def cost(cell: Cell) -> float:
     """Weights, or Gaussians of the sampler, to draw and multiply; the longest cells first."""
     if cell.sampled:
-        neurons = sum(ne.widths(cell.schedule, cell.m, cell.depth)[:-1])
-        return cell.seeds * float(neurons) * cell.n * (1 + cell.outputs)
-    m = (64, *ne.widths(cell.schedule, cell.m, cell.depth, cell.outputs))
+        return fresh_cost(cell)
+    m = (64, *hidden_widths(cell), cell.outputs)
     return cell.seeds * float(sum(a * b for a, b in pairwise(m)))
 
 
 @lru_cache(maxsize=8)
-def _limit(point: Cell) -> np.ndarray:
-    """M∞ in float64, whatever the cell's dtype."""
-    x = jnp.asarray(data.load(point.data, point.n, point.data_seed).x)
-    kernel = ne.ntk_infinite(ne.edge_of_chaos(ne.activation(point.activation)), x, x, point.depth)
-    return np.asarray(ne.ntk_matrix(ne.with_outputs(kernel, point.outputs)), dtype=np.float64)
-
-
-@lru_cache(maxsize=8)
-def _matrix(point: Cell) -> Callable[[jax.Array], jax.Array]:
+def _from_weights(point: Cell) -> Callable[[jax.Array], jax.Array]:
     """M(θ) of one key; the same function, compiled once, for every block of the point's seeds."""
-    init = ne.edge_of_chaos(ne.activation(point.activation))
-    x = jnp.asarray(data.load(point.data, point.n, point.data_seed).x, point.dtype)
-    widths = ne.widths(point.schedule, point.m, point.depth, point.outputs)
+    init = ne.edge_of_chaos(by_name(point.activation))
+    x = jnp.asarray(inputs(point.data, point.n, point.data_seed), point.dtype)
+    widths = (*hidden_widths(point), point.outputs)
 
     def matrix(key: jax.Array) -> jax.Array:
         params = draw_params(key, init, x.shape[1], widths, x.dtype)
         return ne.ntk_matrix(ne.ntk_layerwise(init, params, x, x))
 
-    def sampled(key: jax.Array) -> jax.Array:
-        return ne.ntk_matrix(ne.ntk_sampled(key, init, x, widths))
-
-    return sampled if point.sampled else matrix
+    return matrix
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Draw the cell's networks and return the deviation of each from K∞, [s] each."""
-    point = cell.model_copy(update={"first_seed": 0, "seeds": 0})
-    matrices = map_batched(_matrix(point), cell.seed_keys(), cell.batch)
-    limit = _limit(point)
-    spectrum = np.linalg.eigvalsh(limit)
-    act = ne.activation(cell.activation)
-    assert isinstance(act, ne.AbsLinear)
+    point = point_of(cell)
+    if cell.sampled:
+        matrices = draws(cell, ne.ntk_matrix)
+    else:
+        matrices = map_batched(_from_weights(point), cell.seed_keys(), cell.batch)
+    k_inf = np.asarray(ne.ntk_matrix(limit(point)))
+    spectrum = np.linalg.eigvalsh(k_inf)
     return {
-        **deviation(matrices, limit, cell.n)._asdict(),
+        **deviation(matrices, k_inf, cell.n)._asdict(),
         "limit_lambda_min": spectrum[0],
         "limit_lambda_max": spectrum[-1],
-        "bound_shape": bound_shape(act, cell.m, cell.depth, cell.outputs),
+        "bound_shape": bound_shape(by_name(cell.activation), cell.m, cell.depth, cell.outputs),
     }
-
-
-def _errorbars(ax: Axes, x: list[Any], groups: list[np.ndarray], scale: Any, **look: Any) -> None:
-    estimates = [mean(group) for group in groups]
-    scale = np.asarray(scale)
-    y = np.array([e.mean for e in estimates]) * scale
-    ax.errorbar(x, y, np.array([e.error for e in estimates]) * scale, **look)
 
 
 def _most(records: Records, choose: str, vary: str) -> Any:
@@ -156,7 +111,7 @@ def _against_width(ax: Axes, records: Records) -> None:
                 ]
                 x, y = [points[i][0] for i in chosen], [groups[i] for i in chosen]
                 look = {**looks[name], "fillstyle": "none" if sampled else "full"}
-                _errorbars(ax, x, y, 1.0, label=label, linestyle=line, **look)
+                errorbars(ax, x, y, 1.0, label=label, linestyle=line, **look)
                 label = "_"
             shape = {m: cells.where(m=m)[0].arrays["bound_shape"] for m in ms}
             highest = max(highest, groups[0].mean())
@@ -201,7 +156,7 @@ def _against_depth(ax: Axes, records: Records) -> None:
             groups = [cells.where(depth=depth).stack("operator") for depth in depths]
             scale = np.sqrt(m) / np.array(depths)
             look = {"label": f"{name}, {widths}", "linestyle": lines[schedule], **looks[name]}
-            _errorbars(ax, depths, groups, scale, **look)
+            errorbars(ax, depths, groups, scale, **look)
     ax.set(xlabel="depth $l$", ylabel=r"$\|K(\theta)-K_\infty\|\,\sqrt{m}\,/\,l$")
     style.log_axes(ax, records.values("depth"))
     ax.set_title(f"{records.values('data')[0]}, $m={m}$", fontsize=8)

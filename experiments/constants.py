@@ -56,7 +56,9 @@ def _power(ax: Axes, records: Records, field: str, less: int = 0) -> None:
         label = f"{name}: {slope.slope:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
         errorbars(ax, shown, groups, label=label, **looks[name])
         bound = np.array([cells.where(**{field: x})[0].arrays["bound_shape"] for x in xs])
-        ax.plot(shown, bound / bound[0] * groups[0].mean(), color=looks[name]["color"], linewidth=0.7)
+        ax.plot(
+            shown, bound / bound[0] * groups[0].mean(), color=looks[name]["color"], linewidth=0.7
+        )
     ax.plot([], [], color="0.4", linewidth=0.7, label="bound, scaled once")
     style.log_axes(ax, [x - less for x in records.values(field)])
     ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$")

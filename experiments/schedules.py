@@ -14,8 +14,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from _fresh import Cell as Fresh
+from _fresh import by_name, draws, errorbars, hidden_widths, limit, point_of
 from _fresh import cost as cost
-from _fresh import draws, errorbars, hidden_widths, limit, point_of
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -74,6 +74,12 @@ def moment_ratio(diagonal: np.ndarray, resamples: int = 400) -> tuple[float, flo
     return float(np.log(squares.mean())), float(low), float(high)
 
 
+def one_layer(act: ne.AbsLinear) -> float:
+    """Return m (E[‖x_1‖⁴]/E[‖x_1‖²]² − 1) of one layer of m neurons: E φ̂(z)⁴ − 1, z ~ N(0, 1)."""
+    a, b = act.a, act.b
+    return 3 * (a**4 + 6 * a**2 * b**2 + b**4) / (a**2 + b**2) ** 2 - 1
+
+
 def _against_depth(ax: Axes, records: Records, title: str) -> None:
     names = records.values("activation")
     looks = style.looks(names)
@@ -104,10 +110,11 @@ def _collapse(ax: Axes, records: Records) -> None:
             look = {**looks[name], "fillstyle": fill[schedule], "linestyle": "none"}
             bars = np.abs([value - low, high - value])
             ax.errorbar(beta, value, bars, label=f"{name}, {LABELS[schedule]}", **look)
-    most = max(float(r.arrays["beta"]) for r in records)
-    grid = np.array([0.0, most])
-    ax.plot(grid, 5 * grid, **style.GUIDE, label=r"guide $5\beta$")
-    ax.set_xlabel(r"$\beta=\sum_{k<l}1/m_k$")
+        grid = np.array([0.0, max(float(r.arrays["beta"]) for r in records)])
+        slope = one_layer(by_name(name))
+        guide = {**style.GUIDE, "color": looks[name]["color"]}
+        ax.plot(grid, slope * grid, **guide, label=rf"{name}, ${slope:g}\,\beta$")
+    ax.set_xlabel(r"$\beta=\Sigma_{k<l}\,1/m_k$")
     ax.set_ylabel(r"$\log\,E[K(x,x)^2]\,/\,E[K(x,x)]^2$")
     style.legend_below(ax)
 

@@ -20,6 +20,7 @@ import numpy as np
 HERE = Path(__file__).parent
 NOISE = HERE / "experiments_for_tests" / "noise.py"
 CONCENTRATION = HERE.parent / "experiments" / "concentration.py"
+FRESH = CONCENTRATION.with_name("_fresh.py")  # imported by it
 PAGE = HERE.parent / "docs" / "bad_input.md"
 
 GOOD = """\
@@ -277,7 +278,7 @@ def silently(*words: str) -> None:
 
 def observe(case: Case, folder: Path) -> tuple[int, str, bool]:
     """Make a case in an empty folder; exit code, message, whether something was written."""
-    for source in (NOISE, CONCENTRATION):
+    for source in (NOISE, CONCENTRATION, FRESH):
         shutil.copy(source, folder / source.name)
     with contextlib.chdir(folder):
         case.make(folder)

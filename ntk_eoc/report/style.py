@@ -86,7 +86,8 @@ def log_axes(ax: Axes, x: Sequence[float], *, y: bool = True) -> None:
 
 def legend_below(ax: Axes, columns: int = 2) -> None:
     """Put the legend under the panel, where it hides no data."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, fontsize=6)
+    under = (0.5, -0.2)
+    ax.legend(loc="upper center", bbox_to_anchor=under, ncols=columns, fontsize=6, handlelength=2.6)
 
 
 def letter(axes: Sequence[Axes]) -> None:
