@@ -140,9 +140,13 @@ def test_exact_positive_semidefinite_to_rounding(seed):
     assert values[0] >= -len(K) * np.finfo(float).eps * values[-1]
 
 
+DEEP = pytest.param(10_000, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("depth", [50, DEEP])
 @pytest.mark.parametrize("theta", [1e-6, 1e-3, 0.7, 2.5])
-def test_agrees_gradient_with_60_digits(theta):
-    init, depth = ne.edge_of_chaos(ne.activation("relu")), 50
+def test_agrees_gradient_with_60_digits(theta, depth):
+    init = ne.edge_of_chaos(ne.activation("relu"))
     x = np.array([1.0, 0.3, -0.5])
     y = x * np.cos(theta) + np.linalg.norm(x) * np.sin(theta) * np.array([0.0, 5, 3]) / np.sqrt(34)
     found = jax.grad(lambda x: ne.ntk_infinite(init, x[None], jnp.asarray(y)[None], depth)[0, 0])(
