@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from reference_sampled import direct_ntk, direct_weights
+from two_samples import smallest_p
 
 import ntk_eoc as ne
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels import blocks
 from ntk_eoc.kernels.gradient_independence import gradient_independence_sampled
-from tests.reference_sampled import direct_ntk, direct_weights
 
 TANH = Init(ne.Activation("tanh", jnp.tanh), sigma_w=1.3, sigma_b=0.5)
 RELU = ne.edge_of_chaos(ne.activation("relu"))
@@ -34,33 +34,6 @@ def draw(init, x, widths, count, seed=11, jit=quick, **options):
 
 def single(key, init, x, widths, **options):
     return np.asarray(quick(lambda key: ne.ntk_sampled(key, init, x, widths, **options))(key))
-
-
-def statistics(kernels, seed):
-    """Of kernels [s, n, n, k, k]: entries, eigenvalues, products, random projections."""
-    count, n, _, k, _ = kernels.shape
-    matrices = kernels.transpose(0, 1, 3, 2, 4).reshape(count, n * k, n * k)
-    entries = matrices[:, *np.triu_indices(n * k)]
-    rng = np.random.default_rng(seed)
-    pairs = rng.integers(0, entries.shape[1], (2, 12))
-    products = entries[:, pairs[0]] * entries[:, pairs[1]]
-    projections = entries @ rng.normal(size=(entries.shape[1], 8))
-    return np.concatenate([entries, np.linalg.eigvalsh(matrices), products, projections], axis=1)
-
-
-def smallest_p(one, other, seed=0):
-    """The smallest p-value of two-sample Kolmogorov–Smirnov tests, times their number."""
-    one, other = statistics(one, seed), statistics(other, seed)
-    # Rounding makes steps out of exactly constant statistics (eigenvalues that are 0).
-    scale = np.abs(one).max(axis=0, keepdims=True) + np.abs(one).max() * 1e-9
-    one, other = np.round(one / scale, 9), np.round(other / scale, 9)
-    p = [
-        stats.ks_2samp(a, b, method="asymp").pvalue
-        for a, b in zip(one.T, other.T, strict=True)
-        if np.ptp(a) > 0 or np.ptp(b) > 0
-    ]
-    assert len(p) > 20
-    return min(p) * len(p)
 
 
 def inputs(n, d, seed=1):

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from small_sweep import CONFIG, ENVIRONMENT, NOISE, arrays_of, command
 
 from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
@@ -20,27 +21,6 @@ from ntk_eoc.sweeps.errors import DamagedError, UserError
 from ntk_eoc.sweeps.records import Records, load
 from ntk_eoc.sweeps.runner import Options, run
 from ntk_eoc.sweeps.store import Store
-
-HERE = Path(__file__).parent / "experiments_for_tests"
-CONFIG = HERE / "noise.toml"
-NOISE = HERE / "noise.py"
-
-
-def arrays_of(folder: Path) -> dict[str, dict[str, bytes]]:
-    """Every array of every record, by cell id, as bytes."""
-    entries = Store(folder).entries()
-    read = {id_: store.read(entry.path)[1] for id_, entry in entries.items()}
-    return {
-        id_: {name: array.dtype.str.encode() + array.tobytes() for name, array in arrays.items()}
-        for id_, arrays in read.items()
-    }
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "ntk_eoc", *map(str, arguments)]
-
-
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(HERE.parent.parent), "JAX_PLATFORMS": "cpu"}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference_sampled import direct_ntk_independent, direct_weights
+from two_samples import smallest_p
 
 import ntk_eoc as ne
 from ntk_eoc.eoc import Init
@@ -14,8 +16,6 @@ from ntk_eoc.kernels.gradient_independence import (
     gradient_independence_sampled,
 )
 from ntk_eoc.network import draw_params
-from tests.reference_sampled import direct_ntk_independent, direct_weights
-from tests.test_sampled import smallest_p
 
 TANH = Init(ne.Activation("tanh", jnp.tanh), sigma_w=1.3, sigma_b=0.5)
 RELU = ne.edge_of_chaos(ne.activation("relu"))

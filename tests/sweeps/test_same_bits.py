@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from test_sweeps import CONFIG, ENVIRONMENT, arrays_of, command
+from small_sweep import CONFIG, ENVIRONMENT, arrays_of, command
 
 from ntk_eoc.sweeps.records import load
 from ntk_eoc.sweeps.runner import Options, run

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_sweeps import CONFIG, ENVIRONMENT, arrays_of, command
+from small_sweep import CONFIG, ENVIRONMENT, arrays_of, command
 
 from ntk_eoc.sweeps import pool
 from ntk_eoc.sweeps.records import load
