@@ -19,9 +19,9 @@ from jaxtyping import Array, Float
 from ntk_eoc.activations import AbsLinear, Activation, activation
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.gaussian import ActivationError, Panels, plan
-from ntk_eoc.gaussian.integrals import in_float64
 from ntk_eoc.gaussian.panels import check_growth
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, moments
+from ntk_eoc.gaussian.triples import in_float64
 
 SMALLEST_Q, LARGEST_Q = 1e-4, 400.0  # the variances that are searched
 _COUNT = 64  # variances evaluated at once, by one compiled function
