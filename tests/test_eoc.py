@@ -7,7 +7,13 @@ import reference_gaussian as reference
 
 import ntk_eoc as ne
 from ntk_eoc.activations import Activation, activation
-from ntk_eoc.eoc import activation_class, activation_moments, edge_curve, special_points
+from ntk_eoc.eoc import (
+    activation_class,
+    activation_moments,
+    depth_scales,
+    edge_curve,
+    special_points,
+)
 from ntk_eoc.gaussian import ActivationError
 
 SLOW = pytest.mark.slow
@@ -88,3 +94,22 @@ def test_exact_what_there_is_is_listed():
         ne.edge_of_chaos(activation("relu"), sigma_b=0.1)
     with pytest.raises(ActivationError, match="must not be linear"):
         ne.edge_of_chaos(Activation("line", lambda s: 2 * s + 1))
+
+
+@pytest.mark.parametrize(("sigma_w", "sigma_b"), [(1.0, 0.3), (2.0, 0.3)])
+def test_exact_depth_scales_of_sin_off_the_edge(sigma_w, sigma_b):
+    """E sin² = (1 − e^{−2q})/2: χ_∥ = σ_w² e^{−2q}, χ_⊥ = σ_w² (1 + e^{−2q})/2."""
+    scales = depth_scales(ne.Init(activation("sin"), sigma_w, sigma_b, 1.0))
+    decay = math.exp(-2 * scales.q)
+    assert scales.q == pytest.approx(sigma_w**2 * (1 - decay) / 2 + sigma_b**2, rel=1e-11)
+    assert scales.chi_parallel == pytest.approx(sigma_w**2 * decay, rel=1e-11)
+    assert scales.chi_perp == pytest.approx(sigma_w**2 * (1 + decay) / 2, rel=1e-11)
+    assert scales.variance == pytest.approx(1 / abs(math.log(scales.chi_parallel)))
+    assert scales.correlation == pytest.approx(1 / abs(math.log(scales.chi_perp)))
+
+
+def test_exact_depth_scales_on_the_edge_and_without_a_fixed_point():
+    edge = depth_scales(ne.edge_of_chaos("relu"))
+    assert (edge.variance, edge.correlation) == (math.inf, math.inf)
+    with pytest.raises(ValueError, match="`init` must have a fixed point"):
+        depth_scales(ne.Init(activation("relu"), 2.0, 0.1))

@@ -71,6 +71,18 @@ def test_agrees_closed_form_with_quadrature(name):
         assert (error <= 1e-12 * scale).all(), form.__name__
 
 
+@pytest.mark.parametrize(("form", "ends"), [(dual, 1e-7), (dual_prime, 1e-4)])
+def test_agrees_interpolation_in_the_angle_with_closed_form(form, ends):
+    act, plain = activation("relu"), without_closed_form("relu")
+    theta = np.r_[0.0, ends, np.linspace(0.01, np.pi - 0.01, 1024), np.pi / 2, np.pi - ends, np.pi]
+    delta = 2 * np.sin(theta / 2) ** 2
+    scale = np.sqrt(form(act, 0.7, 0.7, 0.0).value * form(act, 3.1, 3.1, 0.0).value)
+    found, exact = (form(phi, 0.7, 3.1, delta) for phi in (plain, act))
+    error = np.abs(found.value - exact.value)
+    assert (error <= 1e-12 * scale).all()
+    assert (error <= 10 * found.error).all()
+
+
 @pytest.mark.parametrize("name", ["relu", "erf"])
 def test_exact_gap_keeps_its_digits_at_small_angles(name):
     """½E[(φ − φ)²] = ∫ of the derivative's dual over δ (Price), at angles down to 1e-6."""

@@ -5,8 +5,8 @@ of a trace the panels are halved until the rules agree.
 """
 
 from collections.abc import Callable
-from functools import partial, wraps
-from typing import NamedTuple, ParamSpec, TypeVar
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,28 +15,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require
+from ntk_eoc.gaussian.angles import interpolate
 from ntk_eoc.gaussian.panels import Panels, plan
-from ntk_eoc.gaussian.rules import (
-    COARSE,
-    COARSE_1D,
-    FINE,
-    FINE_1D,
-    bivariate,
-    mean,
-    over_triples,
-)
-
-AGREE = 1e-12  # two rules agree when they differ by less, relative to the scale of the integral
-ROUNDING = 4e-15  # of the sums, relative to the same scale
-BATCH = 8  # triples at once: their nodes stay in the cache of a core
-REFINEMENTS = 3
-TRACED_Q = 25.0  # under a trace the variance is unknown; panels are planned for this one
-
-Function = Callable[[Array], Array]
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, mean
+from ntk_eoc.gaussian.triples import MANY, ROUNDING, Function, Kind, integrate, integrate_all
 
 
 class Integral(NamedTuple):
@@ -64,74 +46,48 @@ def require_float64() -> None:
         )
 
 
-def in_float64(f: Callable[P, R]) -> Callable[P, R]:
-    """Make f compute in float64 and at once, whatever the configuration and inside of a trace.
-
-    For functions of concrete numbers, which return NumPy arrays or floats.
-    """
-
-    @wraps(f)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-            return f(*args, **kwargs)
-
-    return wrapped
-
-
 def is_traced(*arrays: ArrayLike) -> bool:
     """Whether any of the arrays has no concrete value."""
     return any(isinstance(x, jax.core.Tracer) for x in arrays)
 
 
 def panels_for(act: Activation, *variances: ArrayLike) -> Panels:
-    """Return the panels of `act` that reach the largest of the variances, if they are concrete."""
+    """Return the panels of `act` for the largest of the variances; for 25 if it is not known."""
     if is_traced(*variances):
-        return plan(act, TRACED_Q)
-    largest = max(float(np.max(np.asarray(q), initial=0.0)) for q in variances)
-    return plan(act, 4.0 ** np.ceil(np.log(max(largest, 1.0)) / np.log(4.0)))
+        return plan(act)
+    return plan(act, max(float(np.max(np.asarray(q), initial=0.0)) for q in variances))
 
 
-def _pair(act: Activation, of: str) -> tuple[Function, Callable[[Array, Array], Array]]:
-    """Return the function whose size sets the scale, and the integrand of a kind of integral."""
-    if of == "value":
-        return act, lambda a, b: act(a) * act(b)
-    if of == "slope":
-        return act.prime, lambda a, b: act.prime(a) * act.prime(b)
-    return act, lambda a, b: 0.5 * (act(a) - act(b)) ** 2
+def _traced(
+    act: Activation, of: Kind, q1: ArrayLike, q2: ArrayLike, delta: ArrayLike
+) -> tuple[Array, Array]:
+    """Value and error by two rules on panels planned beforehand."""
+    panels = panels_for(act, q1, q2)
+    full = jnp.broadcast_arrays(*(jnp.asarray(x, jnp.float64) for x in (q1, q2, delta)))
+    flat = [x.ravel() for x in full]
+    value, error, _ = integrate(act, of, panels, *flat, 2 - flat[2])
+    return value.reshape(full[0].shape), error.reshape(full[0].shape)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _triples(
-    act: Activation,
-    of: str,
-    panels: Panels,
-    q1: Float[Array, "t"],
-    q2: Float[Array, "t"],
-    delta: Float[Array, "t"],
-) -> tuple[Float[Array, "t"], Float[Array, "t"], Float[Array, "t"]]:
-    """Return values, error estimates and scales."""
-    f, integrand = _pair(act, of)
-
-    def one(q1: Array, q2: Array, delta: Array) -> tuple[Array, ...]:
-        fine, coarse = (
-            bivariate(lambda a, b: (integrand(a, b),), f, panels, n, q1, q2, delta, 2 - delta)[0]
-            for n in (FINE, COARSE)
-        )
-        squares = [mean(lambda s: f(s) ** 2, panels, COARSE_1D, q) for q in (q1, q2)]
-        scale = jnp.sqrt(squares[0] * squares[1])
-        return fine, jax.lax.stop_gradient(jnp.abs(fine - coarse) + ROUNDING * scale), scale
-
-    value, error, scale = over_triples(one, BATCH, q1, q2, delta)
-    return value, error, scale
-
-
-def _padded(index: np.ndarray) -> np.ndarray:
-    """Repeat the last index up to a power of two, so that few shapes are compiled."""
-    return np.pad(index, (0, 2 ** int(np.ceil(np.log2(index.size))) - index.size), mode="edge")
+def _concrete(
+    act: Activation, of: Kind, q1: ArrayLike, q2: ArrayLike, delta: ArrayLike
+) -> tuple[Array, Array]:
+    """Value and error, refined; by interpolation in the angle where one pair of variances serves
+    many angles. (Not for the gap, whose relative accuracy at small angles that would lose.)
+    """
+    q1, q2, delta = (np.asarray(x, np.float64) for x in (q1, q2, delta))
+    full = np.broadcast_arrays(q1, q2, delta)
+    flat = [x.ravel() for x in full]
+    if q1.size == q2.size == 1 and delta.size >= MANY and of != "gap":
+        found = interpolate(act, of, float(q1.item()), float(q2.item()), flat[2])
+    else:
+        found = integrate_all(act, of, np.stack([*flat, 2 - flat[2]]))
+    value, error = (x.reshape(full[0].shape) for x in (found.value, found.error))
+    return jnp.asarray(value), jnp.asarray(error)
 
 
 def _quadrature(
-    act: Activation, of: str, q1: ArrayLike, q2: ArrayLike, delta: ArrayLike
+    act: Activation, of: Kind, q1: ArrayLike, q2: ArrayLike, delta: ArrayLike
 ) -> Integral:
     require_float64()
     for name, x, most in (("q1", q1, np.inf), ("q2", q2, np.inf), ("delta", delta, 2.0)):
@@ -139,20 +95,8 @@ def _quadrature(
             least = 0.0 if name == "delta" else 5e-324
             good = np.all((np.asarray(x) >= least) & (np.asarray(x) <= most))
             require(bool(good), name, "in [0, 2]" if name == "delta" else "> 0", x)
-    panels = panels_for(act, q1, q2)
-    full = jnp.broadcast_arrays(*(jnp.asarray(x, jnp.float64) for x in (q1, q2, delta)))
-    shape = full[0].shape
-    flat = [x.ravel() for x in full]
-    value, error, scale = _triples(act, of, panels, *flat)
-    if not is_traced(value):
-        for _ in range(REFINEMENTS):
-            bad = np.flatnonzero(np.asarray(error) > AGREE * np.asarray(scale))
-            if bad.size == 0:
-                break
-            panels, bad = panels.refined(), _padded(bad)
-            better, smaller, _ = _triples(act, of, panels, *(x[bad] for x in flat))
-            value, error = value.at[bad].set(better), error.at[bad].set(smaller)
-    return Integral(value.reshape(shape), error.reshape(shape))
+    by = _traced if is_traced(q1, q2, delta) else _concrete
+    return Integral(*by(act, of, q1, q2, delta))
 
 
 def _closed(form: Callable[..., Array], q1: ArrayLike, q2: ArrayLike, delta: ArrayLike) -> Integral:

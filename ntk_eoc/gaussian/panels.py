@@ -14,13 +14,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, ArrayLike, Bool
 
 from ntk_eoc.activations import Activation
 
 DEGREE = 24  # φ is resolved where its Chebyshev coefficients of this degree are rounding noise
 GAUSS_PANEL = 3.6  # length of a panel on which 13 nodes resolve exp(−z²/2) to rounding
-REACH = 64.0  # panels cover |s| <= REACH unless a larger variance asks for more
+SHARED_Q = 25.0  # variances q <= SHARED_Q 4^k share their panels, k >= LOWEST
+LOWEST = -6
 SHORTEST = 2e-6  # a panel this short that is not resolved holds a kink
 TAIL = 38.0  # exp(−z²/2) underflows beyond
 
@@ -131,7 +132,7 @@ def _evaluator(act: Activation) -> Evaluator:
 
 
 def _check_values(act: Activation, s: np.ndarray, value: np.ndarray, slope: np.ndarray) -> None:
-    """Refuse NaN, and a constant or linear activation."""
+    """Refuse NaN."""
     for what, y in (("", value), ("the derivative of ", slope)):
         bad = np.isnan(y)
         if bad.any():
@@ -140,6 +141,12 @@ def _check_values(act: Activation, s: np.ndarray, value: np.ndarray, slope: np.n
                 f"s = {s[bad][0]:.4g}. (Where jnp.where hides a branch, make the hidden branch "
                 f"finite too.)"
             )
+
+
+def _check_not_constant(act: Activation) -> None:
+    s = np.linspace(-30, 30, _BLOCK)
+    value, slope = _evaluator(act)(s)
+    _check_values(act, s, value, slope)
     finite = value[np.isfinite(value)]
     if np.ptp(finite) == 0:
         raise ActivationError(
@@ -160,6 +167,8 @@ def check_growth(act: Activation, q: float) -> tuple[float, float]:
     with np.errstate(divide="ignore"):
         size = np.nan_to_num(np.maximum(np.abs(value), np.abs(slope)), nan=0.0, posinf=np.inf)
         log_mass = 2 * np.log(size) - z**2 / 2
+    if size.max() == 0:  # a dead zone wider than the weight
+        return -TAIL / 4, TAIL / 4
     if not (np.isfinite(log_mass.max()) and abs(z[np.argmax(log_mass)]) < TAIL - 10):
         raise ActivationError(
             f"E[φ(√q z)²] must exist, but {act.name!r} grows too fast for it at q = {q:g}: "
@@ -203,7 +212,7 @@ def _resolution(act: Activation, reach: float) -> _Resolution:
     grid = np.concatenate([[0.0], np.geomspace(1e-4, reach, 2047)])
     value, slope = (np.stack(pair) for pair in zip(evaluate(grid), evaluate(-grid), strict=True))
     _check_values(act, np.stack([grid, -grid]), value, slope)
-    running = [np.maximum.accumulate(np.abs(y).max(0)) for y in (value, slope)]
+    running = [np.maximum.accumulate(np.abs(y).max(0)) + 1e-300 for y in (value, slope)]
     return _Resolution(evaluate, grid, *running)
 
 
@@ -264,43 +273,51 @@ def _parity(act: Activation) -> int:
     return 0
 
 
-def _panel_counts(act: Activation, breaks: np.ndarray, reach: float) -> tuple[int, int]:
+def _panel_counts(
+    act: Activation, breaks: np.ndarray, reach: float, largest: float
+) -> tuple[int, int]:
     """Return the counts of panels for the weight, and for weight and φ, at the worst variance."""
     gauss, soft = 1, 1.0
     ends = np.concatenate([[-reach], breaks, [reach]])
-    for q in np.geomspace(1e-4, (reach / 9) ** 2, 48):
-        try:
-            low, high = check_growth(act, q)
-        except ActivationError:
-            break  # variances beyond have no moments; asking for one raises
+    for q in np.geomspace(1e-4 * largest, largest, 48):
+        low, high = check_growth(act, q)
         gauss = max(gauss, math.ceil((high - low + 0.5) / GAUSS_PANEL))
-        if np.sqrt(q) * max(-low, high) > reach:
-            break
         z = np.linspace(low, high, 2001)
         lengths = np.diff(ends)[np.searchsorted(breaks, np.sqrt(q) * z)] / np.sqrt(q)
         soft = max(soft, np.mean(1 / np.minimum(lengths, GAUSS_PANEL)) * (high - low))
     return gauss, max(gauss, math.ceil(soft))
 
 
-def plan(act: Activation, q: float = 25.0) -> Panels:
+def level(q: ArrayLike) -> np.ndarray:
+    """Return the least k >= LOWEST with q <= SHARED_Q 4^k."""
+    with np.errstate(divide="ignore"):
+        power = np.ceil(np.log(np.asarray(q, np.float64) / SHARED_Q) / np.log(4.0))
+    return np.asarray(np.maximum(power, LOWEST))
+
+
+def plan(act: Activation, q: float = SHARED_Q) -> Panels:
     """Return the panels of an activation for variances up to q.
 
     Raises:
         ActivationError: If φ is not elementwise, not a number somewhere, constant, has a kink that
             `act.kinks` does not list, or has no Gaussian second moment at variance q.
     """
-    needed = math.sqrt(q) * max(abs(z) for z in check_growth(act, q))
-    return _plan(act, REACH * 2.0 ** max(0, math.ceil(math.log2(needed / REACH))))
+    shared = float(SHARED_Q * 4.0 ** level(q))
+    try:
+        check_growth(act, shared)
+    except ActivationError:  # there may be a moment at q, though
+        return _plan(act, float(q))
+    return _plan(act, shared)
 
 
 @cache
-def _plan(act: Activation, reach: float) -> Panels:
-    finite = reach
+def _plan(act: Activation, q: float) -> Panels:
+    _check_not_constant(act)
+    reach = math.sqrt(q) * max(abs(z) for z in check_growth(act, q))
     values = _evaluator(act)(np.array([-reach, reach]))
-    while finite > 2 and not np.isfinite(values).all():  # exp(s²) is of use up to its overflow
-        finite /= 2
-        values = _evaluator(act)(np.array([-finite, finite]))
-    reach = finite
+    while reach > 2 and not np.isfinite(values).all():  # exp(s²) is of use up to its overflow
+        reach /= 2
+        values = _evaluator(act)(np.array([-reach, reach]))
     resolved = _resolution(act, reach)
     kinks = tuple(c for c in act.kinks if abs(c) < reach)
     ends = (-reach, *kinks, reach)
@@ -314,5 +331,5 @@ def _plan(act: Activation, reach: float) -> Panels:
             f"near s = {found}: write Activation({act.name!r}, fn, kinks=({listed},))."
         )
     breaks = np.sort(np.array([*cuts, *kinks], float))
-    gauss, soft = _panel_counts(act, breaks, reach)
+    gauss, soft = _panel_counts(act, breaks, reach, q)
     return Panels(kinks, tuple(breaks.tolist()), reach, gauss, soft, _parity(act), _jumps(act))

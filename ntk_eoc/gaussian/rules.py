@@ -7,6 +7,7 @@ panels are cut where √q₂ v is a kink; the outer ones where √q₁ u is a ki
 (q, δ) and are differentiated, so that derivatives are right across jumps too.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -74,21 +75,29 @@ def _range(size: Callable[[Array], Array], root: Scalar) -> tuple[Scalar, Scalar
 
 
 def _outer_edges(
-    panels: Panels, reach: tuple[Scalar, Scalar], root1: Scalar, root2: Scalar, hard: Array
+    panels: Panels,
+    reach: tuple[Scalar, Scalar],
+    root1: Scalar,
+    root2: Scalar,
+    hard: Array,
+    part: float = 1.0,
 ) -> Float[Array, "edges"]:
-    """Return the outer cuts: soft ones by equal shares of the work, and the hard ones."""
+    """Return the outer cuts: soft ones by equal shares of the work, and the hard ones.
+
+    `part` is the part of all the work that lies in reach.
+    """
     low, high = reach
     ends = np.array([-panels.reach, *panels.breaks, panels.reach])
     share = jnp.asarray(1 / np.diff(ends), low.dtype)
     breaks = jnp.asarray(ends[1:-1], low.dtype)
     grid = low + (high - low) * jnp.asarray(np.linspace(0, 1, _CELLS + 1), low.dtype)
     middle = (grid[1:] + grid[:-1]) / 2
-    work = jnp.full(_CELLS, panels.gauss, low.dtype) / (high - low)
+    work = jnp.full(_CELLS, part * panels.gauss, low.dtype) / (high - low)
     for root in (root1, root2):
         cell = jnp.searchsorted(breaks, root * middle, method="compare_all")
         work = jnp.maximum(work, jnp.abs(root) * share[cell])
     done = jnp.concatenate([jnp.zeros(1, low.dtype), jnp.cumsum(work)])
-    equal = jnp.asarray(np.linspace(0, 1, panels.soft + 1), low.dtype) * done[-1]
+    equal = jnp.asarray(np.linspace(0, 1, math.ceil(part * panels.soft) + 1), low.dtype) * done[-1]
     soft = stop_gradient(jnp.interp(equal, done, grid))
     return jnp.sort(jnp.concatenate([soft, jnp.clip(hard, low, high)]))
 
@@ -117,6 +126,36 @@ def moments(
     )
 
 
+def _outer_nodes(
+    size: Callable[[Array], Array],
+    panels: Panels,
+    n: int,
+    root1: Scalar,
+    root2: Scalar,
+    rho: Scalar,
+    s: Scalar,
+) -> tuple[Float[Array, "u"], Float[Array, "u"]]:
+    """Return nodes and weights of the outer variable.
+
+    Products and squares of differences of an odd or even φ are even in (u, w): there u > 0 is
+    half of the integral.
+    """
+    steady = jnp.where(jnp.abs(rho) > 1e-3, rho, jnp.where(rho < 0, -1e-3, 1e-3))
+    smoothed = [(c, t) for c in panels.kinks for t in _TRANSITION]
+    low, high = _range(size, root1)
+    sharp, part = np.array(panels.kinks), 1.0
+    if panels.parity:
+        # The kinks are symmetric, so those on the right are there for −ρ too.
+        steady, low, part = jnp.abs(steady), jnp.zeros_like(low), 0.5
+        sharp = sharp[sharp > 0]
+        smoothed = [(c, t) for c, t in smoothed if c > 0 or (c == 0 and t > 0)]
+    centre, width = (jnp.asarray(x, root1.dtype) for x in np.reshape(smoothed, (-1, 2)).T)
+    hard = [jnp.asarray(sharp, root1.dtype) / root1, (centre / root2 + width * s) / steady]
+    edges = _outer_edges(panels, (low, high), root1, root2 * rho, jnp.concatenate(hard), part)
+    u, weight = _nodes(edges, n)
+    return u.ravel(), weight.ravel() / part
+
+
 def bivariate(
     h: Integrand,
     size: Callable[[Array], Array],
@@ -130,7 +169,8 @@ def bivariate(
     """Return the means of h(√q₁ u, √q₂ v), a tuple of integrands evaluated at the same nodes.
 
     Args:
-        h: (y₁, y₂) -> integrands; the arguments broadcast, y₁ [1, 1, U] and y₂ [P, n, U].
+        h: (y₁, y₂) -> integrands; the arguments broadcast, y₁ [1, 1, U] and y₂ [1, n, U]. Even
+            in (y₁, y₂) together if φ has a parity.
         size: An envelope of what is integrated, for the range.
         panels: The cuts of everything in h.
         n: Nodes a panel, FINE or COARSE.
@@ -143,13 +183,7 @@ def bivariate(
     rho = jnp.where(delta < 1, 1 - delta, eta - 1)
     square = delta * eta
     s = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
-    steady = jnp.where(jnp.abs(rho) > 1e-3, rho, jnp.where(rho < 0, -1e-3, 1e-3))
-    kinks = jnp.asarray(np.array(panels.kinks), q1.dtype)
-    spread = jnp.asarray(_TRANSITION, q1.dtype)[None, :] * (s / jnp.abs(steady))
-    hard = jnp.concatenate([kinks / root1, ((kinks / (root2 * steady))[:, None] + spread).ravel()])
-    edges = _outer_edges(panels, _range(size, root1), root1, root2 * rho, hard)
-    u, weight = _nodes(edges, n)
-    u, weight = u.ravel(), weight.ravel()
+    u, weight = _outer_nodes(size, panels, n, root1, root2, rho, s)
 
     low, high = _range(size, root2)
     width = jnp.maximum(s, 1e-30)
@@ -160,10 +194,21 @@ def bivariate(
         moving = np.isin(panels.breaks, panels.kinks)[:, None]
         inner = jnp.clip((cuts / root2 - (rho * u)[None, :]) / width, low, high)
         edges = _merge(jnp.where(moving, inner, stop_gradient(inner)), edges)
-    w, weight2 = _nodes(edges, n)
-    u = u[None, None, :]
-    values = h(root1 * u, root2 * (rho * u + s * w))
-    return tuple(jnp.sum(jnp.sum(weight2 * value, (0, 1)) * weight) for value in values)
+
+    def panel(
+        totals: tuple[Array, ...], ends: tuple[Array, Array]
+    ) -> tuple[tuple[Array, ...], None]:
+        # One panel of all inner integrals at a time: XLA would compute whole arrays of nodes anew
+        # for each of their uses.
+        w, weight = _nodes(jnp.stack(ends), n)
+        column = u[None, None]
+        values = h(root1 * column, root2 * (rho * column + s * w))
+        sums = (jnp.sum(weight * value, (0, 1)) for value in values)
+        return tuple(t + x for t, x in zip(totals, sums, strict=True)), None
+
+    count = len(jax.eval_shape(h, u, u))
+    inner_integrals, _ = jax.lax.scan(panel, (jnp.zeros_like(u),) * count, (edges[:-1], edges[1:]))
+    return tuple(jnp.sum(weight * x) for x in inner_integrals)
 
 
 def over_triples(

@@ -22,17 +22,17 @@ NODES = 16
 LEVELS = 11  # panels end at (π/2) 2^{−j}, j = 0 … LEVELS, and at the mirror images
 BATCH = 8
 
-_X = -np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)  # ascending
-_COEFFICIENTS = (2 / NODES) * np.cos(np.outer(np.arange(NODES), np.arccos(_X)))
-_COEFFICIENTS[0] /= 2
+X = -np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)  # ascending
+COEFFICIENTS = (2 / NODES) * np.cos(np.outer(np.arange(NODES), np.arccos(X)))
+COEFFICIENTS[0] /= 2
 
 
 def _integral_to_nodes() -> np.ndarray:
     """Matrix [i, j] of ∫_{−1}^{x_i} of the interpolant; a last row for the whole panel."""
     t, w = np.polynomial.legendre.leggauss(NODES)
-    ends = np.append(_X, 1.0)
+    ends = np.append(X, 1.0)
     s = -1 + np.outer(ends + 1, (t + 1) / 2)
-    basis = np.cos(np.arccos(np.clip(s, -1, 1))[..., None] * np.arange(NODES)) @ _COEFFICIENTS
+    basis = np.cos(np.arccos(np.clip(s, -1, 1))[..., None] * np.arange(NODES)) @ COEFFICIENTS
     return np.einsum("k,ikj->ij", w, basis) * ((ends + 1) / 2)[:, None]
 
 
@@ -40,8 +40,8 @@ def _first_moment_to_nodes() -> np.ndarray:
     """Matrix [i, j] of ∫_0^1 t h(τ_i t) dt on the panel [0, 1], for relative accuracy at 0."""
     t, w = np.polynomial.legendre.leggauss(NODES)
     t, w = (t + 1) / 2, w / 2
-    s = np.outer(np.append((_X + 1) / 2, 1.0), t) * 2 - 1
-    basis = np.cos(np.arccos(np.clip(s, -1, 1))[..., None] * np.arange(NODES)) @ _COEFFICIENTS
+    s = np.outer(np.append((X + 1) / 2, 1.0), t) * 2 - 1
+    basis = np.cos(np.arccos(np.clip(s, -1, 1))[..., None] * np.arange(NODES)) @ COEFFICIENTS
     return np.einsum("k,ikj->ij", w * t, basis)
 
 
@@ -70,9 +70,9 @@ def build(act: Activation, panels: Panels, q: Scalar) -> DualTable:
     """Tabulate the dual of φ' and the gap of φ at variance q."""
     edges = _edges(panels.parity != 0)
     half = np.diff(edges)[:, None] / 2
-    theta = (edges[1:, None] + edges[:-1, None]) / 2 + half * _X
+    theta = (edges[1:, None] + edges[:-1, None]) / 2 + half * X
     # Beyond a right angle the nodes are given by their distance from π.
-    mirrored = (math.pi - edges[1:, None] + math.pi - edges[:-1, None]) / 2 - half * _X
+    mirrored = (math.pi - edges[1:, None] + math.pi - edges[:-1, None]) / 2 - half * X
     delta, eta = 2 * np.sin(theta / 2) ** 2, 2 * np.sin(mirrored / 2) ** 2
     if act.dual_prime is not None:
         slope = act.dual_prime(*jnp.broadcast_arrays(q, q, jnp.asarray(delta, q.dtype)))
@@ -95,7 +95,7 @@ def build(act: Activation, panels: Panels, q: Scalar) -> DualTable:
     inner = jnp.concatenate([first, inner[1:]])
     before = jnp.cumsum(inner[:, -1]) - inner[:, -1]
     ratio = q * (before[:, None] + inner[:, :-1]) / jnp.asarray(delta, q.dtype)
-    to = jnp.asarray(_COEFFICIENTS.T, q.dtype)
+    to = jnp.asarray(COEFFICIENTS.T, q.dtype)
     return DualTable(slope @ to, ratio @ to)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ntk_eoc.activations import Activation
+from ntk_eoc.activations import AbsLinear, Activation
 from ntk_eoc.eoc import Init
 from ntk_eoc.gaussian import Panels, table
 from ntk_eoc.gaussian.integrals import is_traced, panels_for, require_float64
@@ -50,12 +50,18 @@ class Pairs(NamedTuple):
 Engine = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 
 
-def _closed_gap(act: Activation, q1: Array, q2: Array, delta: Array, eta: Array) -> Array:
-    """½E[(φ − φ')²] of a closed form: by Price's theorem at small angles, else by subtraction."""
+def _parallel_gap(act: Activation, q1: Array, q2: Array) -> Array:
+    """½E[(φ − φ')²] of a closed form at angle 0."""
+    assert act.dual is not None
+    zero = 0 * q1
+    return (act.dual(q1, q1, zero) + act.dual(q2, q2, zero)) / 2 - act.dual(q1, q2, zero)
+
+
+def _closed_turn(act: Activation, q1: Array, q2: Array, delta: Array, eta: Array) -> Array:
+    """What the angle adds to that: by Price's theorem if it is small, else by subtraction."""
     assert act.dual is not None
     assert act.dual_prime is not None
     zero = 0 * delta
-    start = (act.dual(q1, q1, zero) + act.dual(q2, q2, zero)) / 2 - act.dual(q1, q2, zero)
     theta = 2 * jnp.arcsin(safe_sqrt(jnp.minimum(delta, eta) / 2))
     small = (delta < 1) & (theta < _SMALL_ANGLE)
     inside = jnp.where(small, theta, 0.0)
@@ -66,13 +72,16 @@ def _closed_gap(act: Activation, q1: Array, q2: Array, delta: Array, eta: Array)
         total = total + float(w) * act.dual_prime(q1, q2, at) * jnp.sin(tau)
     integral = jnp.sqrt(q1 * q2) * total * inside / 2
     difference = act.dual(q1, q2, zero) - act.dual(q1, q2, delta)
-    return start + jnp.where(small, integral, difference)
+    return jnp.where(small, integral, difference)
 
 
 def _by_closed_form(act: Activation) -> Engine:
     def engine(q1: Array, q2: Array, delta: Array, eta: Array) -> tuple[Array, Array]:
         assert act.dual_prime is not None
-        return _closed_gap(act, q1, q2, delta, eta), act.dual_prime(q1, q2, delta)
+        turn = _closed_turn(act, q1, q2, delta, eta)
+        # Of a s + b|s| the rest is taken care of, without subtraction, by `_radial`.
+        start = 0.0 if isinstance(act, AbsLinear) else _parallel_gap(act, q1, q2)
+        return start + turn, act.dual_prime(q1, q2, delta)
 
     return engine
 
@@ -99,6 +108,17 @@ def _by_table(known: table.DualTable, folded: bool) -> Engine:
     return engine
 
 
+def _radial(init: Init, q1: Array, q2: Array) -> Array:
+    """σ_w² ½E[(φ − φ')²] − ½(√Σ − √Σ')² at angle 0, of a s + b|s|; 0 without biases."""
+    assert isinstance(init.activation, AbsLinear)
+    w2, b2 = init.sigma_w**2 * init.activation.second_moment, init.sigma_b**2
+    root1, root2 = jnp.sqrt(q1), jnp.sqrt(q2)
+    next1, next2 = w2 * q1 + b2, w2 * q2 + b2
+    product = jnp.sqrt(next1 * next2)
+    more = b2 + b2 * (w2 * (q1 + q2) + b2) / (product + w2 * root1 * root2)
+    return w2 * (root1 - root2) ** 2 * more / (next1 + next2 + 2 * product)
+
+
 def _square(act: Activation, panels: Panels | None, q: Array) -> Array:
     """E[φ(√q z)²]."""
     if panels is None:
@@ -116,14 +136,20 @@ def _step(init: Init, engine: Engine, parity: int, panels: Panels | None, pairs:
     beyond = (pairs.delta > pairs.eta) & (parity != 0)
     delta = jnp.where(beyond, pairs.eta, pairs.delta)
     gap, slope = engine(q1, q2, delta, jnp.where(beyond, pairs.delta, pairs.eta))
-    mean = (square1[:, None] + square2[None, :]) / 2 - gap
+    if isinstance(init.activation, AbsLinear):
+        mean = jnp.sqrt(square1[:, None] * square2[None, :]) - gap
+    else:
+        mean = (square1[:, None] + square2[None, :]) / 2 - gap
     mirrored = beyond & (parity == -1)
     slope = jnp.where(beyond & (parity == 1), -slope, slope)
     sigma = w2 * jnp.where(mirrored, -mean, mean) + b2
     next1, next2 = w2 * square1 + b2, w2 * square2 + b2
     root1, root2 = jnp.sqrt(next1)[:, None], jnp.sqrt(next2)[None, :]
-    apart = (next1[:, None] - next2[None, :]) / (root1 + root2)
-    near = jnp.clip((w2 * gap - apart**2 / 2) / (root1 * root2), 0.0, 2.0)
+    if isinstance(init.activation, AbsLinear):
+        parallel = _radial(init, q1, q2)
+    else:
+        parallel = -(((next1[:, None] - next2[None, :]) / (root1 + root2)) ** 2) / 2
+    near = jnp.clip((w2 * gap + parallel) / (root1 * root2), 0.0, 2.0)
     if init.sigma_b:
         near = jnp.where(mirrored, jnp.clip(1 - sigma / (root1 * root2), 0.0, 2.0), near)
         mirrored = jnp.zeros_like(mirrored)

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import math
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from ntk_eoc.eoc import (
     Init,
     activation_class,
     activation_moments,
+    depth_scales,
     edge_curve,
     edge_of_chaos,
     special_points,
@@ -135,8 +135,11 @@ def describe(act: Activation, init: Init | None, why: str, curve: EdgeCurve) -> 
         f"point           {_told(init)}",
         f"                ({why}; error of σ_b² {error:.0e}; χ_⊥ = 1, χ_∥ = {chi:.12g})",
     ]
-    if abs(chi) < 1 - 1e-9:
-        lines.append(f"depth scale     of the variance, −1/ln|χ_∥| = {_scale(chi):.4g} layers")
+    scales = depth_scales(init)
+    lines.append(
+        f"depth scales    of the variance, 1/|ln|χ_∥|| = {scales.variance:.4g} layers; "
+        f"of the correlation, 1/|ln χ_⊥| = {scales.correlation:.4g}"
+    )
     lines.append(f"deep limit      {_limit_words(act, kind, chi)}")
     if panels.parity == 1:
         lines.append("collisions      φ is even: x and −x collide after one layer, K∞ is singular")
@@ -145,10 +148,6 @@ def describe(act: Activation, init: Init | None, why: str, curve: EdgeCurve) -> 
 
 def _told(init: Init) -> str:
     return f"σ_w = {init.sigma_w:.13g}, σ_b = {init.sigma_b:.13g}, q = {init.q:.13g}"
-
-
-def _scale(chi: float) -> float:
-    return -1 / math.log(abs(chi)) if chi else 0.0
 
 
 def _limit_words(act: Activation, kind: str, chi: float) -> str:

@@ -2,12 +2,14 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
 import ntk_eoc as ne
 from ntk_eoc.activations import NAMED, Activation, activation
 from ntk_eoc.eoc import Init
+from ntk_eoc.kernels.dual_recursion import dual_recursion
 
 
 def without_closed_form(name):
@@ -52,6 +54,27 @@ def test_agrees_abs_linear_with_its_own_recursion_where_there_is_no_bias():
         ne.ntk_infinite(Init(relu, 1.3), x, x, 20),
         rtol=1e-6,  # parallel inputs of different norms: half the digits of θ
     )
+
+
+@pytest.mark.parametrize("sigma_b", [0.05, 0.7])
+def test_agrees_near_parallel_inputs_of_different_norms_with_40_digits(sigma_b):
+    """1 − ρ of relu with biases, where both terms of its difference are far larger than it."""
+    init, layers = Init(activation("relu"), 1.3, sigma_b), 2
+    inputs = np.array([[1.0, 0.0], [3.0, 3e-6], [0.2, 1e-4], [1.0001, 1e-3], [0.7, 0.4]])
+    pairs = dual_recursion(init, jnp.asarray(inputs[:1]), jnp.asarray(inputs), layers + 1)
+    with mpmath.workdps(40):
+        for i in range(1, len(inputs)):
+            x, y = ([mpmath.mpf(float(v)) for v in row] for row in (inputs[0], inputs[i]))
+            a, b = ((v[0] ** 2 + v[1] ** 2) / 2 for v in (x, y))
+            c = (x[0] * y[0] + x[1] * y[1]) / 2
+            w2, b2 = mpmath.mpf(1.3) ** 2 / 2, mpmath.mpf(sigma_b) ** 2
+            for _ in range(layers):
+                size = mpmath.sqrt(a * b)
+                theta = mpmath.acos(c / size)
+                turned = mpmath.sin(theta) + (mpmath.pi - theta) * mpmath.cos(theta)
+                a, b, c = w2 * a + b2, w2 * b + b2, w2 * size * turned / mpmath.pi + b2
+            exact = 1 - c / mpmath.sqrt(a * b)
+            assert abs(mpmath.mpf(float(pairs.delta[0, i])) - exact) <= 1e-13 * exact, i
 
 
 @pytest.mark.parametrize(("name", "limit"), [("hard_tanh", 1 / 4), ("erf", 1 / 3)])
