@@ -1,0 +1,1 @@
+"""Training: what the spectrum predicts, and what networks do."""
