@@ -124,7 +124,7 @@ def descent(
         ValueError: When used, if the rate is not positive. Above the largest stable step it warns.
     """
     t, momentum = _times("steps", steps), _momentum(momentum)
-    require(bool((t == np.floor(t)).all()), "steps", "integers >= 0", list(t))
+    require(bool((t == np.floor(t)).all()), "steps", "integers >= 0", t.tolist())
 
     def rule(values: Float[np.ndarray, "nk"]) -> Filter:
         top = float(values.max())
