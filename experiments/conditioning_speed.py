@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
-from ntk_eoc.estimates import mean
+from ntk_eoc.estimates import mean, quantile
 from ntk_eoc.network import draw_params
 from ntk_eoc.report import style
 from ntk_eoc.sweeps.batches import map_batched
@@ -101,8 +101,8 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 def reached(cell: Cell, losses: np.ndarray) -> np.ndarray:
-    """Steps to 1 % of the first loss, [s], log-linear between marks; NaN where not reached."""
-    steps, found = marks(cell).astype(float), np.full(len(losses), np.nan)
+    """Steps to 1 % of the first loss, [s], log-linear between marks; infinite if never."""
+    steps, found = marks(cell).astype(float), np.full(len(losses), np.inf)
     for i, loss in enumerate(losses):
         relative = np.log(loss / (FRACTION * loss[0]))
         below = np.flatnonzero(relative <= 0)
@@ -134,11 +134,14 @@ def _steps(ax: Axes, records: Records, scale: Callable[[str, float], float]) -> 
             if group[0].cell.seeds == 0:
                 continue
             taken = reached(group[0].cell, group.stack("loss"))
-            if np.isfinite(taken).all():
-                points.append((scale(name, depth), *mean(taken)[:2]))
+            middle_one = quantile(taken, 0.5)
+            if np.isfinite([middle_one.value, middle_one.low]).all():
+                points.append((scale(name, depth), *middle_one[:3]))
         if points:
-            at, value, error = zip(*points, strict=True)
-            ax.errorbar(at, value, error, linestyle="none", label=f"{name}, trained", **looks[name])
+            at, value, low, high = (np.array(column) for column in zip(*points, strict=True))
+            bars = [value - low, np.where(np.isfinite(high), high - value, 0)]
+            label = f"{name}, trained"
+            ax.errorbar(at, value, bars, linestyle="none", label=label, **looks[name])
     ax.set(xscale="log", yscale="log")
     ax.set_ylabel("steps to 1 % of the loss")
     ax.legend()
@@ -170,13 +173,10 @@ def draw(records: Records) -> Figure:
     cell = ok[0].cell
     trained = [group for _, group in ok.group("activation", "depth") if group[0].cell.seeds]
     least = min((len(group.stack("loss")) for group in trained), default=0)
-    missed = sum(
-        int(np.isnan(reached(group[0].cell, group.stack("loss"))).any()) for group in trained
-    )
     note = (
-        f"{cell.data}, n = {cell.n}, random labels; lines: mean over {cell.labels} draws of labels,"
-        f" markers: {least} networks or more, widths {cell.m} k²; bars: standard error; (c) dotted:"
-        f" 1 + n/3" + (f"; {missed} points not drawn: a network did not get there" * bool(missed))
+        f"{cell.data}, n = {cell.n}, random labels ±1; lines: mean over {cell.labels} labellings;"
+        f" markers: medians of {least} networks or more with 95 % intervals, widths {cell.m} k²;"
+        " (c) dotted: 1 + n/3"
     )
     style.footnote(figure, note)
     return figure

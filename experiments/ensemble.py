@@ -61,8 +61,7 @@ def _variances(ax: Axes, cells: Records) -> None:
         (slice(0, cell.n), style.COLORS[0], "training"),
         (slice(cell.n, None), style.COLORS[1], "test"),
     ):
-        shown = np.where(predicted > LEAST * predicted[0], predicted, np.nan)[:, points][:, :4]
-        ax.plot(steps, shown, color=color, linewidth=0.8)
+        ax.plot(steps, predicted[:, points][:, :4], color=color, linewidth=0.8)
         error = found[:, points][:, :4] * np.sqrt(2 / (len(outputs) - 1))
         for column, bar in zip(found[:, points][:, :4].T, error.T, strict=True):
             ax.errorbar(steps, column, bar, color=color, fmt=".", markersize=3, linewidth=0.6)
@@ -73,16 +72,18 @@ def _variances(ax: Axes, cells: Records) -> None:
 
 
 def _normal(ax: Axes, cells: Records, label: str, look: dict[str, Any]) -> None:
-    z = scores(cells)[1]
-    z = np.sort(z[np.isfinite(z)])
-    ax.plot(z, (np.arange(z.size) + 0.5) / z.size, label=label, color=look["color"])
+    z, n = scores(cells)[1], cells[0].cell.n
+    for points, line, name in ((slice(n, None), "-", "test"), (slice(0, n), "--", "training")):
+        one = np.sort(z[:, points][np.isfinite(z[:, points])])
+        part = (np.arange(one.size) + 0.5) / one.size
+        ax.plot(one, part, line, label=f"{label}, {name}", color=look["color"])
 
 
 def draw(records: Records) -> Figure:
     """Draw variances of a few points against steps, and the scores of all points and steps."""
     ok = records.ok
     groups = list(ok.group("activation", "depth"))
-    figure, axes = style.panels(len(groups) + 1, height=2.5)
+    figure, axes = style.panels(len(groups) + 1, height=2.9)
     looks = style.looks([name for name, _ in groups])
     for ax, (name, cells) in zip(axes, groups, strict=False):
         _variances(ax, cells)
@@ -90,9 +91,9 @@ def draw(records: Records) -> Figure:
     z = np.linspace(-4, 4, 200)
     slope = np.exp(-(z**2) / 2)
     axes[-1].plot(z, np.cumsum(slope) / slope.sum(), **style.GUIDE, label="normal")
-    axes[-1].set(xlabel="(variance − predicted)/sampling error", ylabel="part of points and steps")
+    axes[-1].set(xlabel="excess in sampling errors", ylabel="part of points, steps")
     axes[-1].set_xlim(-4, 4)
-    axes[-1].legend()
+    style.legend_below(axes[-1])
     style.letter(axes)
     cell, lost = ok[0].cell, (np.concatenate([r.arrays["diverged_at"] for r in ok]) >= 0).sum()
     fewest = min(len(cells.stack("outputs")) for _, cells in groups)

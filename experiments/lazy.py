@@ -5,8 +5,8 @@ between the trained network and the prediction by K∞, and by its own K(θ_0); 
 ‖K(θ_t) − K(θ_0)‖, against m. Both predictions start from the network's own f_0.
 
 Expectation: the gap to K∞ falls like m^{−1/2}, as ‖K(θ_0) − K∞‖ does. The drift, and with it the
-gap to the linearised network, falls like 1/m for a smooth φ, and more slowly, towards m^{−1/2},
-where φ has a kink that neurons cross.
+gap to the linearised network, falls like 1/m for a smooth φ, and more slowly where φ has a kink
+that neurons cross (`docs/training.md` counts them: m^{−3/4}).
 """
 
 from typing import Any
@@ -64,16 +64,16 @@ def draw(records: Records) -> Figure:
             errorbars(ax, ms, values, label=label, **looks[name])
         style.log_axes(ax, ok.values("m"))
         ax.set_title(title, fontsize=7)
-        ax.set_xlabel("width $m$ (hidden widths $m_k=k^2m$)")
+        ax.set_xlabel("width $m$")
         style.legend_below(ax, 1)
     style.letter(axes)
     cell = ok[0].cell
     fewest = min(len(group.stack("drift")) for _, group in ok.group("activation", "m"))
     lost = int((np.concatenate([r.arrays["diverged_at"] for r in ok]) >= 0).sum())
     note = (
-        f"n = {cell.n}, {cell.n_test} test points of {cell.data}, l = {cell.depth}, {cell.steps}"
-        f" steps; {fewest} or more networks a point, {lost} diverged; bars: standard error;"
-        " exponents with 95 % intervals"
+        f"n = {cell.n} and {cell.n_test} test points of {cell.data}, l = {cell.depth}, widths"
+        f" {cell.schedule} in k, {cell.steps} steps; {fewest} networks a point or more, {lost}"
+        " diverged; bars: standard error; brackets: 95 %"
     )
     style.footnote(figure, note)
     return figure

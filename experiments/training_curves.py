@@ -19,7 +19,7 @@ from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure"]
 
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "trained": {"linestyle": "-", "linewidth": 1.4},
     "own": {"linestyle": "--", "linewidth": 1.0},
     "limit": {"linestyle": ":", "linewidth": 1.4},
@@ -51,11 +51,10 @@ def _panel(ax: Axes, cells: Records) -> None:
     ):
         for name, look in LOOKS.items():
             values = cells.stack(f"{name}{suffix}")[alive][:, 1:]
-            mean = values.mean(0)
-            ax.plot(steps, mean, color=color, label=f"{NAMES[name]}, {where}", **look)
+            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+            ax.plot(steps, middle, color=color, label=f"{NAMES[name]}, {where}", **look)
             if name == "trained":
-                error = values.std(0, ddof=1) / np.sqrt(len(values))
-                ax.fill_between(steps, mean - error, mean + error, color=color, alpha=0.25, lw=0)
+                ax.fill_between(steps, low, high, color=color, alpha=0.2, lw=0)
     ax.set(xscale="log", yscale="log")
 
 
@@ -64,7 +63,7 @@ def draw(records: Records) -> Figure:
     ok = records.ok
     names, ms = ok.values("activation"), ok.values("m")
     figure, axes = style.panels(
-        max(len(ms), 2), len(names), height=1.9, sharex=True, sharey=True, squeeze=False
+        max(len(ms), 2), len(names), height=1.75, sharex=True, sharey=True, squeeze=False
     )
     for row, name in zip(axes, names, strict=True):
         for ax, m in zip(row, ms, strict=False):
@@ -82,7 +81,7 @@ def draw(records: Records) -> Figure:
     lost = int((np.concatenate([r.arrays["diverged_at"] for r in ok]) >= 0).sum())
     note = (
         f"{cell.data}, n = {cell.n}, {cell.n_test} test points, l = {cell.depth}, hidden widths m;"
-        f" means over {fewest} networks or more ({lost} diverged), band: standard error"
+        f" medians over {fewest} networks or more ({lost} diverged), bands: their middle half"
     )
     style.footnote(figure, note)
     return figure
