@@ -1,8 +1,9 @@
 """Training: what predictions cost at n = 4,000, and what of the loop is not matrix products.
 
-Prints two tables. Seconds of each part of a prediction at n = 4,000. Seconds of a training step of
-the loop (a hundred in one compiled call, divided by their number, observations left out) beside the
-bare products it cannot avoid: forward, back to the inputs of every layer but the first, and one a
+Prints two tables. Seconds of each part of a prediction at n = 4,000, on the clock and of processor
+time (all cores; on a busy machine only the second says much). Seconds of a training step of the
+loop (twenty in one compiled call, divided by their number, observations left out) beside the bare
+products it cannot avoid: forward, back to the inputs of every layer but the first, and one a
 weight's gradient. Medians over interleaved repeats.
 """
 
@@ -30,11 +31,13 @@ N, N_TEST, DEPTH = 4000, 500, 4
 D, WIDTHS, STEPS, REPEATS = 784, (1024, 1024, 1024, 10), 20, 5
 
 
-def seconds(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of one call, and its value."""
-    start = time.perf_counter()
+def seconds(
+    function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, Any]:
+    """Seconds of one call by a clock, and its value."""
+    start = clock()
     value = jax.block_until_ready(function())
-    return time.perf_counter() - start, value
+    return clock() - start, value
 
 
 def predictions(console: Console) -> None:
@@ -46,12 +49,13 @@ def predictions(console: Console) -> None:
     table = Table(title=f"Predictions, n = {N}, {N_TEST} test points, 10 outputs")
     table.add_column("part")
     table.add_column("s", justify="right")
+    table.add_column("s of all cores", justify="right")
     times = []
 
     def row(name: str, function: Callable[[], Any]) -> Any:
-        taken, value = seconds(function)
-        times.append(taken)
-        table.add_row(name, f"{taken:.1f}")
+        used, (taken, value) = seconds(lambda: seconds(function), time.process_time)
+        times.append((taken, used))
+        table.add_row(name, f"{taken:.1f}", f"{used:.1f}")
         return value
 
     kernel, nngp = row(
@@ -69,7 +73,7 @@ def predictions(console: Console) -> None:
         "variance of test points, 3 times",
         lambda: ensemble_variance_test(modes, few, cross, nngp[:N], nngp[N:], own),
     )
-    table.add_row("all", f"{sum(times):.1f}")
+    table.add_row("all", *(f"{sum(column):.1f}" for column in zip(*times, strict=True)))
     console.print(table)
 
 
