@@ -31,7 +31,6 @@ from ntk_eoc.network import draw_params
 from ntk_eoc.report import style
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
-from ntk_eoc.training.modes import largest_stable_step
 from ntk_eoc.training.predictions import steps_to_loss
 from ntk_eoc.training.trainer import Problem, squared_error, train
 
@@ -91,7 +90,6 @@ def measure(cell: Cell) -> dict[str, Any]:
     found = {
         "predicted": np.array(steps),
         "condition": np.asarray(known.modes.values[-1] / known.modes.values[0]),
-        "half_rate": np.asarray(known.rate * 2 / largest_stable_step(known.modes)),
     }
     if cell.seeds == 0:
         return found
@@ -174,9 +172,8 @@ def draw(records: Records) -> Figure:
     trained = [group for _, group in ok.group("activation", "depth") if group[0].cell.seeds]
     least = min((len(group.stack("loss")) for group in trained), default=0)
     note = (
-        f"{cell.data}, n = {cell.n}, random labels ±1; lines: mean over {cell.labels} labellings;"
-        f" markers: medians of {least} networks or more with 95 % intervals, widths {cell.m} k²;"
-        " (c) dotted: 1 + n/3"
+        f"{cell.data}, n = {cell.n}; lines: mean of {cell.labels} labellings; markers: medians of"
+        f" {least} networks or more, widths {cell.m} k², 95 %; (c) dotted: 1 + n/3"
     )
     style.footnote(figure, note)
     return figure
