@@ -10,7 +10,8 @@ Imports go one way; a module sees only those on the lines above its own:
     eoc                                          variance map, edge of chaos, Init
     kernels                                      arrays in, kernels out
     spectra                                      laws, deep limit, Lanczos
-    network · training                           Flax lives here and nowhere else
+    network                                      the MLP: Flax lives here and nowhere else
+    training                                     predictions, trainer: optax and Orbax
     data                                         named data sets
     sweeps                                       config, grid, runner, store: knows no kernel
     report                                       figures and pages from records
@@ -23,7 +24,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ntk_eoc import data, estimates
+    from ntk_eoc import data, estimates, training
     from ntk_eoc.activations import AbsLinear, Activation, abs_linear, activation
     from ntk_eoc.eoc import Init, edge_of_chaos
     from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
@@ -62,7 +63,7 @@ _HOME = {
     "widths": "network",
 }
 
-_ROOMS = {"data", "estimates"}
+_ROOMS = {"data", "estimates", "training"}
 
 __all__ = [  # noqa: RUF022 (the order of the data flow)
     "AbsLinear",
@@ -86,6 +87,7 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "MLP",
     "functional",
     "widths",
+    "training",
     "data",
     "estimates",
 ]

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,14 @@ import numpy as np
 
 HERE = Path(__file__).parent
 NOISE = HERE / "experiments_for_tests" / "noise.py"
-CONCENTRATION = HERE.parent / "experiments" / "concentration.py"
-FRESH = CONCENTRATION.with_name("_fresh.py")  # imported by it
+EXPERIMENTS = HERE.parent / "experiments"
+SOURCES = (
+    NOISE,
+    EXPERIMENTS / "concentration.py",
+    EXPERIMENTS / "_fresh.py",
+    EXPERIMENTS / "real_data.py",
+    EXPERIMENTS / "_trained.py",
+)
 PAGE = HERE.parent / "docs" / "bad_input.md"
 
 GOOD = """\
@@ -46,6 +53,23 @@ activation = "relu"
 data = "sphere:4"
 n = 3
 depth = 2
+"""
+TRAINING = """\
+experiment = "real_data.py"
+seeds = 2
+
+[grid]
+way = ["trained"]
+
+[fixed]
+activation = "relu"
+data = "digits"
+n = 6
+n_test = 2
+m = 4
+depth = 2
+steps = 3
+minibatch = 2
 """
 EXPERIMENT = "from ntk_eoc.sweeps import config\n"
 CELL = EXPERIMENT + "class Cell(config.Cell):\n    i: int = 1\n"
@@ -243,6 +267,73 @@ def data_cases() -> Iterator[Case]:
     yield Case("fewer rows than asked for", with_data(x=rows[:2]), run)
 
 
+def training_cases() -> Iterator[Case]:
+    """Labels and learning rates."""
+    run = ("run", "c.toml", "--out", "out")
+
+    def with_labels(y: np.ndarray) -> Callable[[Path], object]:
+        def make(folder: Path) -> None:
+            x = np.random.default_rng(0).standard_normal((8, 3))
+            np.savez(folder / "d.npz", x=x, y=y)
+            edited("digits", "npz:d.npz", TRAINING)(folder)
+
+        return make
+
+    yield Case("data without labels", edited("digits", "sphere:4", TRAINING), run)
+    yield Case("labels that do not match the inputs", with_labels(np.arange(7)), run)
+    yield Case("labels of one class only", with_labels(np.full(8, 3)), run)
+    yield Case("a learning rate of 0", edited("steps = 3", "steps = 3\nstep = 0.0", TRAINING), run)
+    yield Case("a momentum of 1", edited("steps = 3", "steps = 3\nmomentum = 1.0", TRAINING), run)
+    yield Case(
+        "mini-batches of more points than there are",
+        edited("minibatch = 2", "minibatch = 7", TRAINING),
+        run,
+    )
+    yield Case("training for no step", edited("steps = 3", "steps = 0", TRAINING), run)
+
+
+def python_cases() -> dict[str, Callable[[], object]]:
+    """What functions of `ntk_eoc.training` are given."""
+    import jax.numpy as jnp
+    import optax
+
+    from ntk_eoc.training.modes import descent, eigenmodes
+    from ntk_eoc.training.predictions import predict_train, ridgeless, steps_to_loss
+    from ntk_eoc.training.trainer import Problem, log_marks, spans_to, squared_error
+    from ntk_eoc.training.watch import class_targets
+
+    modes, y = eigenmodes(np.diag([1.0, 2.0])), np.array([1.0, -1.0])
+    x = jnp.ones((3, 2))
+
+    def trained_on(targets: np.ndarray) -> Problem:
+        return Problem(lambda p, x: x @ p, x, jnp.asarray(targets), squared_error, optax.sgd(0.1))
+
+    return {
+        "labels that do not match the inputs": lambda: class_targets(np.arange(4), 3),
+        "labels of one class only": lambda: class_targets(np.array([7, 7, 7]), 3),
+        "no labels": lambda: class_targets(None, 3),
+        "targets that do not match the inputs": lambda: trained_on(np.ones((2, 1))),
+        "targets without an axis of outputs": lambda: trained_on(np.ones(3)),
+        "targets that do not match the kernel": lambda: predict_train(
+            modes, descent(0.1, [1]), np.ones(3), np.zeros(3)
+        ),
+        "a learning rate of 0": lambda: predict_train(modes, descent(0.0, [1]), y, 0 * y),
+        "a learning rate above the limit": lambda: predict_train(
+            modes, descent(1.5, [1]), y, 0 * y
+        ),
+        "how soon, above the limit": lambda: steps_to_loss(modes, 1.5, y, 0 * y, 0.01),
+        "a momentum of 1": lambda: descent(0.1, [1], 1.0),
+        "half a step": lambda: descent(0.1, np.array([0.5])),
+        "marks out of order": lambda: spans_to(np.array([3, 1])),
+        "no marks": lambda: log_marks(10, 0),
+        "a singular kernel": lambda: ridgeless(eigenmodes(np.ones((2, 2))), np.ones((1, 2)), y),
+        "a kernel that is not positive": lambda: eigenmodes(np.diag([1.0, -0.5])),
+        "a kernel that is not symmetric": lambda: eigenmodes(np.array([[1.0, 0.5], [0.0, 1.0]])),
+        "a kernel [n, n, k, k] for a matrix": lambda: eigenmodes(np.ones((2, 2, 1, 1))),
+        "NaN in the kernel": lambda: eigenmodes(np.diag([1.0, np.nan])),
+    }
+
+
 def cases() -> list[Case]:
     """All of them."""
     return [
@@ -251,6 +342,7 @@ def cases() -> list[Case]:
         *flag_cases(),
         *folder_cases(),
         *data_cases(),
+        *training_cases(),
     ]
 
 
@@ -278,7 +370,7 @@ def silently(*words: str) -> None:
 
 def observe(case: Case, folder: Path) -> tuple[int, str, bool]:
     """Make a case in an empty folder; exit code, message, whether something was written."""
-    for source in (NOISE, CONCENTRATION, FRESH):
+    for source in SOURCES:
         shutil.copy(source, folder / source.name)
     with contextlib.chdir(folder):
         case.make(folder)
@@ -299,25 +391,54 @@ def observe_all() -> dict[str, tuple[int, str, bool]]:
     return seen
 
 
-def page(seen: dict[str, tuple[int, str, bool]]) -> str:
+def observe_python() -> dict[str, str]:
+    """What each of `python_cases` raises or warns: the kind and the message."""
+    told = {}
+    for what, wrong in python_cases().items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                wrong()
+            except (TypeError, ValueError) as error:
+                told[what] = f"{type(error).__name__}: {error}"
+            else:
+                told[what] = "; ".join(f"{w.category.__name__}: {w.message}" for w in caught)
+    return told
+
+
+def page(seen: dict[str, tuple[int, str, bool]], told: dict[str, str]) -> str:
     """The text of `docs/bad_input.md`."""
     lines = [
         "# What is said to bad input",
         "",
-        "Each of these ends with exit code 2, one line an error, and nothing written.",
+        "On the command line each of these ends with exit code 2, one line an error, and nothing",
+        "written; the last table is of calls from Python.",
         "This page is made by `python tests/bad_input.py`; a test runs every case and compares.",
     ]
-    for group in (config_cases, experiment_cases, flag_cases, folder_cases, data_cases):
+    groups = (
+        config_cases,
+        experiment_cases,
+        flag_cases,
+        folder_cases,
+        data_cases,
+        training_cases,
+    )
+    for group in groups:
         title = (group.__doc__ or "").rstrip(".")
         lines += ["", f"## {title}", "", "| input | message |", "|---|---|"]
         for case in group():
-            told = seen[case.what][1].replace("|", "\\|").replace("\n", "<br>")
-            lines.append(f"| {case.what} | {told} |")
+            said = seen[case.what][1].replace("|", "\\|").replace("\n", "<br>")
+            lines.append(f"| {case.what} | {said} |")
+    title = (python_cases.__doc__ or "").rstrip(".")
+    lines += ["", f"## {title}", "", "| input | message |", "|---|---|"]
+    lines += [
+        f"| {what} | {message.replace('|', chr(92) + '|')} |" for what, message in told.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(observe_all()), encoding="utf-8")
-    print(f"{PAGE}: {len(cases())} inputs")
+    PAGE.write_text(page(observe_all(), observe_python()), encoding="utf-8")
+    print(f"{PAGE}: {len(cases()) + len(python_cases())} inputs")

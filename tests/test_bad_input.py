@@ -22,6 +22,8 @@ def test_exact_bad_input_is_refused_in_one_line(monkeypatch):
         assert all(line.startswith("error: ") for line in message.splitlines()), what
         assert "Traceback" not in message, what
         assert not written, what
+    told = bad_input.observe_python()
+    assert all(told.values()), told
     page = bad_input.PAGE.read_text(encoding="utf-8")
-    assert ours(page) == ours(bad_input.page(seen))
+    assert ours(page) == ours(bad_input.page(seen, told))
     assert sum("must" in line for line in ours(page)) >= 60

@@ -47,7 +47,7 @@ def test_exact_imports_go_one_way(path):
 def test_exact_libraries_stay_in_their_rooms(path):
     libraries = {name.split(".")[0] for name in imported_modules(path)}
     if room(path) not in ("network", "training"):
-        assert not libraries & {"flax", "optax"}
+        assert not libraries & {"flax", "optax", "orbax"}
     if room(path) != "sweeps":
         assert "pydantic" not in libraries
     if room(path) in ("sweeps", "cli"):
