@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import math
 import sys
 import time
 from pathlib import Path
@@ -84,6 +85,8 @@ def _chosen(act: Activation, sigma_b: float | None) -> tuple[Init | None, str]:
     try:
         if sigma_b is not None:
             return edge_of_chaos(act, sigma_b=sigma_b), f"the point with σ_b = {sigma_b:g}"
+        if isinstance(act, AbsLinear):
+            return edge_of_chaos(act), "the line's q = 1"
         return edge_of_chaos(act), "the point with χ_∥ = 1"
     except ActivationError:
         raise
@@ -114,7 +117,9 @@ def describe(act: Activation, init: Init | None, why: str, curve: EdgeCurve) -> 
         ("E[φ'(z)²]", m.slope[0], m.errors[1][0]),
     ):
         lines.append(f"{label:<15} {value:.15g} ± {error:.0e}")
-    if curve.exists.any():
+    if isinstance(act, AbsLinear):
+        lines.append("edge of chaos   a line: the same σ_w, σ_b = 0, at every q")
+    elif curve.exists.any():
         q, b = curve.q[curve.exists], np.sqrt(np.maximum(curve.sigma_b2[curve.exists], 0))
         lines.append(
             f"edge of chaos   q from {q[0]:.3g} to {q[-1]:.3g} (searched {curve.q[0]:g} to "
@@ -137,13 +142,17 @@ def describe(act: Activation, init: Init | None, why: str, curve: EdgeCurve) -> 
     ]
     scales = depth_scales(init)
     lines.append(
-        f"depth scales    of the variance, 1/|ln|χ_∥|| = {scales.variance:.4g} layers; "
-        f"of the correlation, 1/|ln χ_⊥| = {scales.correlation:.4g}"
+        f"depth scales    of the variance, 1/|ln|χ_∥||: {_layers(scales.variance)}; "
+        f"of the correlation, 1/|ln χ_⊥|: {_layers(scales.correlation)}"
     )
     lines.append(f"deep limit      {_limit_words(act, kind, chi)}")
     if panels.parity == 1:
         lines.append("collisions      φ is even: x and −x collide after one layer, K∞ is singular")
     return "\n".join(lines)
+
+
+def _layers(scale: float) -> str:
+    return "infinite" if math.isinf(scale) else f"{scale:.4g} layers"
 
 
 def _told(init: Init) -> str:
@@ -198,7 +207,11 @@ def _draw_curve(ax: Axes, curve: EdgeCurve, init: Init | None, act: Activation) 
     if isinstance(act, AbsLinear) or not there.any():
         ax.plot(curve.q, curve.sigma_b2, label=r"$\sigma_b^2(q)$")
         ax.axhline(0, **style.GUIDE)
-        note = "a point: $\\sigma_b=0$" if there.any() else r"no edge with $\sigma_b^2\geq 0$"
+        note = (
+            r"edge: $\sigma_b=0$ at every $q$"
+            if there.any()
+            else r"no edge with $\sigma_b^2\geq 0$"
+        )
         ax.set(xlabel="$q$", ylabel=r"$\sigma_b^2$", xscale="log", title=note)
         if there.any():
             ax.set_ylim(-1, 1)
