@@ -9,22 +9,18 @@ c_0² E[D²](n/d)(1 ± √(d/n))², with one more isolated between the cloud and
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field, field_validator
 
 import ntk_eoc as ne
-from ntk_eoc.checks import unknown_name
 from ntk_eoc.report import style
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.quadratic_scaling import outliers
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
-TANH = ne.Activation("tanh", jnp.tanh)
-KNOWN = ("relu", "leaky_relu", "tanh", "abs")
 WORDS = {"relu": "ReLU", "abs": "absolute value", "identity": "1", "two_valued": "½, 3/2"}
 
 
@@ -40,8 +36,7 @@ class Cell(config.Cell):
     @field_validator("activation")
     @classmethod
     def _known_activation(cls, name: str) -> str:
-        if name not in KNOWN:
-            raise ValueError(unknown_name("activation", name, KNOWN))
+        ne.activation(name)
         return name
 
 
@@ -53,7 +48,7 @@ def cost(cell: Cell) -> float:
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Draw matrices and return their 2d largest eigenvalues, [s, 2d], beside the prediction."""
-    act = TANH if cell.activation == "tanh" else ne.activation(cell.activation)
+    act = ne.activation(cell.activation)
     n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
     cloud = outliers(act, n, cell.d, p, two_layer.WEIGHTS[cell.output_weights]())
     rows = []
