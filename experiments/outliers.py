@@ -92,14 +92,12 @@ def _panel(ax: Axes, records: Records) -> None:
                 markersize=3,
             )
         found = np.mean(cells.stack("above_gap"))
-        ax.text(
-            i, 1.02 * top.max(), f"{found:.1f} above\nthe gap", ha="center", va="bottom", fontsize=5
-        )
+        ax.text(i, 1.02 * top.max(), f"{found:g}", ha="center", va="bottom", fontsize=5)
     sizes = records.values("d")
     ax.set_xticks(range(len(sizes)), [f"$d={d}$" for d in sizes])
     ax.set(yscale="log", ylabel=r"the $2d$ largest eigenvalues")
     bottom, high = ax.get_ylim()
-    ax.set_ylim(bottom, 1.6 * high)
+    ax.set_ylim(bottom, 1.3 * high)
     cell = records[0].cell
     ax.set_title(
         f"{WORDS.get(cell.activation, cell.activation)}, $D$: {WORDS[cell.output_weights]}",
@@ -113,11 +111,13 @@ def draw(records: Records) -> Figure:
     figure, axes = style.panels(max(2, len(groups)), height=2.7)
     for ax, cells in zip(axes, groups, strict=False):
         _panel(ax, cells)
+    for ax in axes[1:]:
+        ax.set_ylabel("")
     for ax in axes[len(groups) :]:
         ax.set_axis_off()
     style.letter(axes[: len(groups)])
     note = "band: predicted cloud of $d$ outliers, line: its centre; dashes: the $d$ largest"
-    note += " eigenvalues of each draw, dots: the next $d$"
+    note += " eigenvalues of each draw, dots: the next $d$; number: how many above the widest gap"
     style.footnote(figure, note)
     return figure
 

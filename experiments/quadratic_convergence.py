@@ -86,17 +86,17 @@ def _against_size(ax: Axes, records: Records, name: str) -> None:
     ax.set(xscale="log", yscale="log", xlabel="inputs $d$ ($p=\\gamma_2 d$, $n=\\gamma_1 dp$)")
     ax.set_xticks(d, [f"{v:g}" for v in d])
     ax.minorticks_off()
-    ax.legend(fontsize=6)
+    style.legend_below(ax, columns=1)
 
 
 def draw(records: Records) -> Figure:
     """Draw both distances against d with their slopes."""
-    figure, axes = style.panels(2, height=2.6)
+    figure, axes = style.panels(2, height=3.2)
     ok = records.ok
     _against_size(axes[0], ok, "kolmogorov")
-    axes[0].set_ylabel(r"Kolmogorov distance, $\sup_t|F_n(t)-F(t)|$")
+    axes[0].set_ylabel(r"$\sup_t|F_n(t)-F(t)|$ (Kolmogorov)")
     _against_size(axes[1], ok, "wasserstein")
-    axes[1].set_ylabel(r"Wasserstein distance, $\int|F_n-F|\,dt$")
+    axes[1].set_ylabel(r"$\int|F_n-F|\,dt$ (Wasserstein)")
     style.letter(axes)
     cell = ok[0].cell
     note = (

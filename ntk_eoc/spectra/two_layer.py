@@ -37,15 +37,17 @@ WEIGHTS: dict[str, Callable[[], SpectralLaw]] = {
 
 
 class TwoLayer(NamedTuple):
-    """The two factors of the matrix.
+    """The two factors of the matrix, and D.
 
     Attributes:
         x: X, [n, d].
         s: S = φ'(XW/√d) D, [n, p].
+        d_values: The diagonal of D.
     """
 
     x: Float[Array, "n d"]
     s: Float[Array, "n p"]
+    d_values: Float[Array, "p"]
 
 
 def sizes(d: int, gamma1: float, gamma2: float) -> tuple[int, int]:
@@ -90,12 +92,12 @@ def two_layer(
     d, p = x.shape[1], d_values.shape[0]
     w = jax.random.normal(key, (d, p), x.dtype)
     z = jnp.matmul(x, w, precision=Precision.HIGHEST) / jnp.asarray(math.sqrt(d), x.dtype)
-    return TwoLayer(x, act.prime(z) * d_values[None, :])
+    return TwoLayer(x, act.prime(z) * d_values[None, :], d_values)
 
 
 def matrix(factors: TwoLayer) -> Float[Array, "n n"]:
     """Return the dense NTK, n × n."""
-    x, s = factors
+    x, s, _ = factors
     scale = jnp.asarray(x.shape[1] * s.shape[1], x.dtype)
     inputs = jnp.matmul(x, x.T, precision=Precision.HIGHEST)
     return inputs * jnp.matmul(s, s.T, precision=Precision.HIGHEST) / scale
@@ -103,7 +105,7 @@ def matrix(factors: TwoLayer) -> Float[Array, "n n"]:
 
 def companion(factors: TwoLayer) -> Float[Array, "dp dp"]:
     """Return YᵀY/(dp), with the same nonzero eigenvalues as the NTK."""
-    x, s = factors
+    x, s, _ = factors
     y = (x[:, :, None] * s[:, None, :]).reshape(x.shape[0], -1)
     return jnp.matmul(y.T, y, precision=Precision.HIGHEST) / jnp.asarray(y.shape[1], x.dtype)
 
