@@ -63,13 +63,24 @@ def _merge(a: Float[Array, "a u"], b: Float[Array, "b u"]) -> Float[Array, "a+b 
     return merged
 
 
-def _range(size: Callable[[Array], Array], root: Scalar) -> tuple[Scalar, Scalar]:
-    """Return the range of z that holds all but 1e-15 of size(√q z)² and of the weight."""
+def _range(
+    size: Callable[[Array], Array], root: Scalar, other: Scalar | None = None
+) -> tuple[Scalar, Scalar]:
+    """Return the range of z that holds all but 1e-15 of size(√q z)² and of the weight.
+
+    And of size(√q z) size(±√q' z), with `other` = √q': what a product of fully dependent factors
+    holds, which a growing φ has further out than the square of its tamer factor.
+    """
     z, step = np.linspace(-TAIL, TAIL, 305, retstep=True)
     points = jnp.asarray(z, root.dtype)
     y = size(root * points)
     mass = jnp.where(jnp.isfinite(y), (_weight(points) * y) * y, 0.0)  # y² alone may overflow
-    kept = mass / jnp.sum(mass) + float(step) * _weight(points) > 1e-15
+    share = mass / jnp.sum(mass) + float(step) * _weight(points)
+    if other is not None:
+        across = jnp.maximum(jnp.abs(size(other * points)), jnp.abs(size(-other * points)))
+        mass = jnp.where(jnp.isfinite(y * across), (_weight(points) * jnp.abs(y)) * across, 0.0)
+        share = share + mass / jnp.maximum(jnp.sum(mass), 1e-300)
+    kept = share > 1e-15
     low, high = jnp.where(kept, points, TAIL), jnp.where(kept, points, -TAIL)
     return stop_gradient(jnp.min(low) - float(step)), stop_gradient(jnp.max(high) + float(step))
 
@@ -142,7 +153,7 @@ def _outer_nodes(
     """
     steady = jnp.where(jnp.abs(rho) > 1e-3, rho, jnp.where(rho < 0, -1e-3, 1e-3))
     smoothed = [(c, t) for c in panels.kinks for t in _TRANSITION]
-    low, high = _range(size, root1)
+    low, high = _range(size, root1, root2)
     sharp, part = np.array(panels.kinks), 1.0
     if panels.parity:
         # The kinks are symmetric, so those on the right are there for −ρ too.
