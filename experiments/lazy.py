@@ -5,8 +5,8 @@ between the trained network and the prediction by K∞, and by its own K(θ_0); 
 ‖K(θ_t) − K(θ_0)‖, against m. Both predictions start from the network's own f_0.
 
 Expectation: the gap to K∞ falls like m^{−1/2}, as ‖K(θ_0) − K∞‖ does. The drift, and with it the
-gap to the linearised network, falls like 1/m for a smooth φ, and more slowly where φ has a kink
-that neurons cross (`docs/training.md` counts them: m^{−3/4}).
+gap to the linearised network, falls like 1/m for a smooth φ. For a φ with a kink, which neurons
+cross in training, the theory says only that both vanish, and gives no exponent.
 """
 
 from typing import Any

@@ -73,7 +73,10 @@ class Layer(nnx.Module):
         """Return z of inputs x."""
         weight = self.weight[...]
         z = self.scale * jnp.matmul(x.astype(weight.dtype), weight.T, precision=Precision.HIGHEST)
-        return z if self.bias is None else z + self.sigma_b * self.bias[...]
+        if self.bias is None:
+            return z
+        # Explicitly, for jax_numpy_rank_promotion="raise".
+        return z + jnp.broadcast_to(self.sigma_b * self.bias[...], z.shape)
 
 
 def _normal_arrays(key: Array, shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:

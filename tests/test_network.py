@@ -29,6 +29,16 @@ def test_agrees_with_the_definition(sigma_b):
     np.testing.assert_array_equal(f(params, x), mlp(x))
 
 
+def test_exact_a_batch_is_its_rows_without_rank_promotion():
+    init = ne.Init(ne.activation("erf"), 1.2, 0.6)
+    mlp = ne.MLP(init, 4, (6, 5, 3), rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(1).standard_normal((2, 3, 4)))
+    with jax.numpy_rank_promotion("raise"):
+        batch = mlp(x)
+    rows = [[mlp(row) for row in rows] for rows in x]
+    np.testing.assert_allclose(batch, np.array(rows), rtol=1e-13, atol=1e-14)
+
+
 def test_within_error_the_output_variance_is_q():
     # At the EOC the variance of an output is ‖x‖²/d at any depth; a wide net shows it.
     init = ne.edge_of_chaos(ne.activation("abs"))
