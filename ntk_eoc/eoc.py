@@ -7,7 +7,7 @@ Along the curve, by the fixed point q of the variance map (`docs/theory.md` §5)
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, partial
 from typing import Literal, NamedTuple
 
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from ntk_eoc.activations import AbsLinear, Activation, activation
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.gaussian import ActivationError, Panels, plan
-from ntk_eoc.gaussian.panels import check_growth
+from ntk_eoc.gaussian.panels import check_growth, sample
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, moments
 from ntk_eoc.gaussian.triples import in_float64
 
@@ -146,16 +146,20 @@ def edge_curve(act: Activation, q: np.ndarray | None = None) -> EdgeCurve:
         return _whole_curve(act)
     q = np.atleast_1d(np.asarray(q, np.float64))
     m = activation_moments(act, q)
-    sigma_b2 = q - m.square / m.slope
-    error = (m.errors[0] + m.errors[1] * m.square / m.slope) / m.slope + 4e-16 * q
-    chi = m.growth / m.slope
-    chi_error = (m.errors[2] + m.errors[1] * np.abs(chi)) / m.slope + 1e-15
-    return EdgeCurve(q, m.slope**-0.5, sigma_b2, chi, error, chi_error)
+    with np.errstate(divide="ignore", invalid="ignore"):  # nan or infinite where φ is flat at q
+        sigma_b2 = q - m.square / m.slope
+        error = (m.errors[0] + m.errors[1] * m.square / m.slope) / m.slope + 4e-16 * q
+        chi = m.growth / m.slope
+        chi_error = (m.errors[2] + m.errors[1] * np.abs(chi)) / m.slope + 1e-15
+        return EdgeCurve(q, m.slope**-0.5, sigma_b2, chi, error, chi_error)
 
 
 @cache
 def _whole_curve(act: Activation) -> EdgeCurve:
-    return edge_curve(act, np.geomspace(SMALLEST_Q, _largest_variance(act), 3 * _COUNT))
+    curve = edge_curve(act, np.geomspace(SMALLEST_Q, _largest_variance(act), 3 * _COUNT))
+    # Where φ is flat around 0, its slope has no mass to speak of at the smallest variances.
+    seen = curve.sigma_w < 1e100
+    return EdgeCurve(*(getattr(curve, field.name)[seen] for field in fields(curve)))
 
 
 def _largest_variance(act: Activation) -> float:
@@ -222,14 +226,18 @@ def is_scale_invariant(act: Activation, curve: EdgeCurve | None = None) -> bool:
         return True
     curve = curve or edge_curve(act)
     flat = np.abs(curve.sigma_b2) <= curve.error
-    return bool((flat & (np.abs(curve.chi_parallel - 1) <= 10 * curve.chi_error)).all())
+    return bool(flat.all()) and _is_marginal(curve)
+
+
+def _is_marginal(curve: EdgeCurve) -> bool:
+    """Whether χ_∥ = 1 all along the curve, as for max(s − 1, 0)."""
+    return bool((np.abs(curve.chi_parallel - 1) <= 10 * curve.chi_error).all())
 
 
 def _is_linear(act: Activation) -> bool:
     if isinstance(act, AbsLinear):
         return act.b == 0
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        slope = np.asarray(act.prime(jnp.linspace(-9.0, 9.0, 64)))
+    _, slope = sample(act)
     return bool(np.ptp(slope) <= 1e-13 * np.abs(slope).max())
 
 
@@ -237,6 +245,11 @@ def _point(act: Activation, q: float) -> Init:
     """The point of the edge with fixed point q."""
     curve = edge_curve(act, np.array([q]))
     sigma_b2 = float(curve.sigma_b2[0])
+    if not math.isfinite(sigma_b2):
+        raise ValueError(
+            f"`q` must be a variance at which {act.name!r} has a slope, but at q = {q:g} "
+            f"E[φ'(√q z)²] is 0 to rounding: take a larger q."
+        )
     if sigma_b2 < -float(curve.error[0]):
         raise ValueError(
             f"`q` must be a variance with σ_b² >= 0, but at q = {q:g} the edge of chaos of "
@@ -307,9 +320,12 @@ def edge_of_chaos(
     points = special_points(act, curve)
     if len(points) != 1:
         found = ", ".join(f"q = {p.q:.4g} (σ_b = {p.sigma_b:.4g})" for p in points)
-        why = (
-            f"several points with χ_∥ = 1: {found}" if points else "no point with χ_∥ = 1 and q > 0"
-        )
+        if points:
+            why = f"several points with χ_∥ = 1: {found}"
+        elif _is_marginal(curve):
+            why = "χ_∥ = 1 at every one of its points"
+        else:
+            why = "no point with χ_∥ = 1 and q > 0"
         raise ValueError(f"The edge of chaos of {act.name!r} has {why}. {_describe(act, curve)}")
     return points[0]
 
@@ -388,4 +404,4 @@ def activation_class(act: Activation) -> Class:
     """
     if is_scale_invariant(act):
         return "scale-invariant"
-    return "kinked" if plan(act).jumps else "smooth"
+    return "kinked" if plan(act, _largest_variance(act)).jumps else "smooth"

@@ -1,4 +1,4 @@
-"""Sixty and more inputs that are wrong, and what the command line says to each.
+"""Over a hundred inputs that are wrong, and what the command line says to each.
 
 `python tests/bad_input.py` writes `docs/bad_input.md`; `tests/test_bad_input.py` checks that it
 is what the command line says today.
@@ -75,6 +75,26 @@ EXPERIMENT = "from ntk_eoc.sweeps import config\n"
 CELL = EXPERIMENT + "class Cell(config.Cell):\n    i: int = 1\n"
 MEASURE = "def measure(cell):\n    return {'x': 0.0}\n"
 DRAW = "def draw(records):\n    pass\n"
+# Activations of a user's own, by what is wrong with them; each is a function f of its own file.
+UNFIT = {
+    "NaN on one side": "return jnp.sqrt(s)",
+    "NaN near a point only": "return jnp.where(jnp.abs(s) < 1e-3, jnp.nan, s**2)",
+    "a pole": "return 1 / s",
+    "not vectorised": "return s if s > 0 else 0.0",
+    "the functions of math": "import math; return math.tanh(s)",
+    "a sum over the array": "return jnp.sum(s)",
+    "values that depend on one another": "return s - jnp.mean(s)",
+    "two arguments": "return s\nf = lambda s, t: s + t",
+    "constant": "return 0 * s + 2",
+    "constant as far as one looks": "return jnp.maximum(s - 40, 0)",
+    "growth without moments": "return jnp.exp(1e5 * s**2)",
+    "a step": "return jnp.sign(s)",
+    "linear": "return 2 * s",
+    "affine": "return 2 * s + 1",
+    "a kink that was not declared": "return jnp.tanh(s) + jnp.abs(s - 0.5)",
+    "a number for the kinks": "return jnp.abs(s)\nf.kinks = 0.0",
+    "not a function": "return s\nf = 3.0",
+}
 
 
 @dataclass(frozen=True)
@@ -267,6 +287,30 @@ def data_cases() -> Iterator[Case]:
     yield Case("fewer rows than asked for", with_data(x=rows[:2]), run)
 
 
+def activation_cases() -> Iterator[Case]:
+    """Activations of one's own."""
+    run = ("eoc", "mine.py:f")
+
+    def with_file(text: str) -> Callable[[Path], object]:
+        return lambda folder: (folder / "mine.py").write_text(text)
+
+    for what, body in UNFIT.items():
+        yield Case(what, with_file(f"import jax.numpy as jnp\ndef f(s): {body}\n"), run)
+    yield Case("a file that raises", with_file("raise RuntimeError('no\\nluck')\n"), run)
+    yield Case("a file that leaves", with_file("import sys\nsys.exit(3)\n"), run)
+    yield Case("a file with a syntax error", with_file("def f(s:\n"), run)
+    yield Case("a file that imports what is not there", with_file("import nowhere_at_all\n"), run)
+    yield Case("a function that is not there", with_file("def tanh(s): return s\n"), run)
+    yield Case("no file", lambda folder: None, run)
+    yield Case("no module", lambda folder: None, ("eoc", "nowhere_at_all:f"))
+    yield Case("no module before the colon", lambda folder: None, ("eoc", ":f"))
+    yield Case("no such name", lambda folder: None, ("eoc", "tahn"))
+    sweep = ("run", "c.toml", "--out", "out")
+    yield Case("one of one's own in a sweep", edited("relu", "mine.py:f", REAL), sweep)
+    yield Case("one without an edge in a sweep", edited("relu", "softplus", REAL), sweep)
+    yield Case("a linear one in a sweep", edited("relu", "identity", REAL), sweep)
+
+
 def training_cases() -> Iterator[Case]:
     """Labels and learning rates."""
     run = ("run", "c.toml", "--out", "out")
@@ -342,6 +386,7 @@ def cases() -> list[Case]:
         *flag_cases(),
         *folder_cases(),
         *data_cases(),
+        *activation_cases(),
         *training_cases(),
     ]
 
@@ -421,6 +466,7 @@ def page(seen: dict[str, tuple[int, str, bool]], told: dict[str, str]) -> str:
         flag_cases,
         folder_cases,
         data_cases,
+        activation_cases,
         training_cases,
     )
     for group in groups:

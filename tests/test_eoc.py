@@ -1,6 +1,7 @@
 import math
 
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 import reference_gaussian as reference
@@ -94,6 +95,27 @@ def test_exact_what_there_is_is_listed():
         ne.edge_of_chaos(activation("relu"), sigma_b=0.1)
     with pytest.raises(ActivationError, match="must not be linear"):
         ne.edge_of_chaos(Activation("line", lambda s: 2 * s + 1))
+
+
+def test_exact_edge_of_a_dead_zone():
+    """sign(s) max(|s| − 1, 0), with t = 1/√q: σ_w² = 1/P(|z| > t), σ_b² = q t (h − t), χ_∥ = 1."""
+    act = Activation("shrink", lambda s: s - jnp.clip(s, -1, 1), kinks=(-1.0, 1.0))
+    curve = edge_curve(act)
+    assert curve.q[0] < 0.01
+    assert curve.q[-1] == 400
+    assert (np.abs(curve.chi_parallel - 1) <= 10 * curve.chi_error).all()
+    np.testing.assert_allclose(curve.chi_parallel[curve.q > 0.01], 1, rtol=1e-12)
+    for q in (0.05, 1.0, 30.0):
+        point = ne.edge_of_chaos(act, q=q)
+        t = 1 / mpmath.sqrt(q)
+        tail = mpmath.erfc(t / mpmath.sqrt(2)) / 2
+        hazard = mpmath.npdf(t) / tail
+        assert point.sigma_w**2 == pytest.approx(float(1 / (2 * tail)), rel=1e-12)
+        assert point.sigma_b**2 == pytest.approx(float(q * t * (hazard - t)), rel=1e-10)
+    with pytest.raises(ValueError, match="has χ_∥ = 1 at every one of its points.*q= or sigma_b="):
+        ne.edge_of_chaos(act)
+    with pytest.raises(ValueError, match="`q` must be a variance at which 'shrink' has a slope"):
+        ne.edge_of_chaos(act, q=1e-4)
 
 
 @pytest.mark.parametrize(("sigma_w", "sigma_b"), [(1.0, 0.3), (2.0, 0.3)])

@@ -44,6 +44,7 @@ class Activation:
     def __post_init__(self) -> None:
         require(isinstance(self.name, str) and self.name != "", "name", "a word", self.name)
         require(callable(self.fn), "fn", "a function of an array", self.fn)
+        require(isinstance(self.kinks, (tuple, list)), "kinks", "a tuple, as (0.0,)", self.kinks)
         kinks = tuple(sorted(require_number("kinks", c) for c in self.kinks))
         object.__setattr__(self, "kinks", kinks)
 

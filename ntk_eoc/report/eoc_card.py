@@ -48,11 +48,17 @@ def load_activation(name: str) -> Activation:
     module_name, _, attribute = name.partition(":")
     try:
         module = _module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        absent = isinstance(error, ModuleNotFoundError) and str(error.name) in module_name
+        advice = (
+            f"give the path of the file (path/to/my_file.py:{attribute or 'function'}) or run "
+            f"from the folder that holds it"
+            if absent or not module_name or isinstance(error, FileNotFoundError)
+            else "put that right there"
+        )
         raise ActivationError(
             f"`ACTIVATION` must be module:function with a module that imports, but importing "
-            f"{module_name!r} raised {type(error).__name__}: {error}. Give the path of the file "
-            f"(my_file.py:{attribute}) or run from the folder that holds it."
+            f"{module_name!r} raised {type(error).__name__}: {error}: {advice}."
         ) from error
     if not hasattr(module, attribute):
         known = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
@@ -62,7 +68,7 @@ def load_activation(name: str) -> Activation:
         return found
     if not callable(found):
         raise ActivationError(f"`{name}` must be a function or an Activation, got {found!r}.")
-    return Activation(attribute, found, tuple(getattr(found, "kinks", ())))
+    return Activation(attribute, found, getattr(found, "kinks", ()))
 
 
 def _module(name: str):  # type: ignore[no-untyped-def]
@@ -103,7 +109,7 @@ def _chosen(act: Activation, sigma_b: float | None) -> tuple[Init | None, str]:
 def describe(act: Activation, init: Init | None, why: str, curve: EdgeCurve) -> str:
     """Return the text of the card."""
     kind = activation_class(act)
-    panels = plan(act)
+    panels = plan(act, float(curve.q[-1]))
     parity = {1: "even", -1: "odd", 0: "neither even nor odd"}[panels.parity]
     lines = [
         f"activation      {act.name}: {kind}, {parity}, "
@@ -111,12 +117,13 @@ def describe(act: Activation, init: Init | None, why: str, curve: EdgeCurve) -> 
     ]
     if isinstance(act, AbsLinear):
         lines += [f"constants       Δ = {act.delta:.6g}, κ = {act.kappa:.6g}"]
-    m = activation_moments(act, np.array([1.0]))
-    for label, value, error in (
-        ("E[φ(z)²]", m.square[0], m.errors[0][0]),
-        ("E[φ'(z)²]", m.slope[0], m.errors[1][0]),
-    ):
-        lines.append(f"{label:<15} {value:.15g} ± {error:.0e}")
+    if curve.q[-1] >= 1:
+        m = activation_moments(act, np.array([1.0]))
+        for label, value, error in (
+            ("E[φ(z)²]", m.square[0], m.errors[0][0]),
+            ("E[φ'(z)²]", m.slope[0], m.errors[1][0]),
+        ):
+            lines.append(f"{label:<15} {value:.15g} ± {error:.0e}")
     if isinstance(act, AbsLinear):
         lines.append("edge of chaos   a line: the same σ_w, σ_b = 0, at every q")
     elif curve.exists.any():
@@ -182,8 +189,8 @@ def _draw_function(ax: Axes, act: Activation) -> None:
     ax.legend()
 
 
-def _draw_variance(ax: Axes, act: Activation, init: Init) -> None:
-    q = np.linspace(0.02 * init.q, 2.5 * init.q, 64)
+def _draw_variance(ax: Axes, act: Activation, init: Init, largest: float) -> None:
+    q = np.linspace(0.02 * init.q, min(2.5 * init.q, largest), 64)
     image = init.sigma_w**2 * activation_moments(act, q).square + init.sigma_b**2
     ax.plot(q, image, label="variance map")
     ax.plot(q, q, **style.GUIDE)
@@ -245,7 +252,7 @@ def draw(act: Activation, init: Init | None, curve: EdgeCurve) -> Figure:
         for ax in (axes[0, 1], axes[0, 2], axes[1, 1], axes[1, 2]):
             ax.axis("off")
         return figure
-    _draw_variance(axes[0, 1], act, init)
+    _draw_variance(axes[0, 1], act, init, float(curve.q[-1]))
     _draw_cosine(axes[0, 2], init)
     _draw_kernel(axes[1, 1], init)
     axes[1, 2].axis("off")
