@@ -97,14 +97,15 @@ def test_exact_derivatives_through_jit():
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("name", sorted(set(NAMED) - {"identity", "exp", "quadratic"}))
+@pytest.mark.parametrize("name", sorted(NAMED))
 def test_within_error_of_sampled_networks(name):
     """The mean of 2,000 networks at widths 256, 512, 1024, extrapolated in 1/m, is K∞.
 
-    exp and quadratic are left out: their K(θ) has no fourth moments worth a standard error.
+    The fast growing ones take a smaller σ_w: at 1.2 the tails of their K(θ) are so heavy that a
+    standard error of 2,000 draws says nothing.
     """
     act = activation(name)
-    init = Init(act, 1.2, 0.3, 1.0)
+    init = Init(act, 0.5 if name in ("exp", "quadratic") else 1.2, 0.3, 1.0)
     x = circle(np.array([0.0, 0.7, 2.5])) * jnp.asarray([[1.0], [1.0], [0.6]])
     inverse, means, errors = [], [], []
     for m in (256, 512, 1024):
