@@ -64,6 +64,8 @@ def by_name(name: str) -> ne.AbsLinear:
         raise ValueError(
             f"`activation` must be scale-invariant for the bound of [C], got {name!r}."
         )
+    if act.delta == 0:
+        raise ValueError(f"`activation` must have a kink for the bound of [C], got {name!r}.")
     return act
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from ntk_eoc.activations import AbsLinear, Activation, activation
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.gaussian import ActivationError, Panels, plan
-from ntk_eoc.gaussian.panels import check_growth, sample
+from ntk_eoc.gaussian.panels import check_growth, check_slope, sample
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, moments
 from ntk_eoc.gaussian.triples import in_float64
 
@@ -142,6 +142,7 @@ def edge_curve(act: Activation, q: np.ndarray | None = None) -> EdgeCurve:
     Raises:
         ActivationError: If φ cannot be integrated; the message says why and what to do.
     """
+    check_slope(act)
     if q is None:
         return _whole_curve(act)
     q = np.atleast_1d(np.asarray(q, np.float64))
@@ -237,6 +238,7 @@ def _is_marginal(curve: EdgeCurve) -> bool:
 def _is_linear(act: Activation) -> bool:
     if isinstance(act, AbsLinear):
         return act.b == 0
+    check_slope(act)
     _, slope = sample(act)
     return bool(np.ptp(slope) <= 1e-13 * np.abs(slope).max())
 

@@ -92,7 +92,6 @@ UNFIT = {
     "linear": "return 2 * s",
     "affine": "return 2 * s + 1",
     "a kink that was not declared": "return jnp.tanh(s) + jnp.abs(s - 0.5)",
-    "a number for the kinks": "return jnp.abs(s)\nf.kinks = 0.0",
     "not a function": "return s\nf = 3.0",
 }
 

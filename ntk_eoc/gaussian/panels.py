@@ -113,9 +113,11 @@ def _evaluator(act: Activation) -> Evaluator:
         )
         return value[: s.size].reshape(s.shape), slope[: s.size].reshape(s.shape)
 
-    shapes = checked(
-        "tracing it", lambda: jax.eval_shape(both, jax.ShapeDtypeStruct((2, 3), float))
-    )
+    array = jax.ShapeDtypeStruct((2, 3), float)
+    # φ itself before `both`, whose annotations refuse another shape in words of their own.
+    shapes = checked("tracing it", lambda: (jax.eval_shape(act.fn, array),))
+    if shapes[0].shape == (2, 3):
+        shapes = checked("tracing it", lambda: jax.eval_shape(both, array))
     if any(y.shape != (2, 3) for y in shapes):
         raise ActivationError(
             f"activation {act.name!r} must be elementwise, but of an array of shape (2, 3) it made "
@@ -149,7 +151,7 @@ def sample(act: Activation) -> tuple[np.ndarray, np.ndarray]:
     """Return φ and φ' at 512 points of |s| <= 30, where both are finite.
 
     Raises:
-        ActivationError: If φ is not elementwise, not a number somewhere, constant, or a step.
+        ActivationError: If φ is not elementwise, not a number somewhere, or constant.
     """
     s = np.linspace(-30, 30, _BLOCK)
     value, slope = _evaluator(act)(s)
@@ -162,12 +164,20 @@ def sample(act: Activation) -> tuple[np.ndarray, np.ndarray]:
             f"activation {act.name!r} must not be constant, but is {told} at every |s| <= 30: "
             f"shift or scale it."
         )
-    if not slope.any():
+    return value, slope
+
+
+def check_slope(act: Activation) -> None:
+    """Refuse a step: it has moments, but no tangent kernel and no edge.
+
+    Raises:
+        ActivationError: If φ' is 0 wherever it is looked at.
+    """
+    if not sample(act)[1].any():
         raise ActivationError(
             f"activation {act.name!r} must have a slope, but its derivative is 0 wherever "
             f"it was looked at on |s| <= 30: smooth its steps, or scale it."
         )
-    return value, slope
 
 
 def check_growth(act: Activation, q: float) -> tuple[float, float]:
