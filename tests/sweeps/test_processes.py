@@ -67,8 +67,8 @@ def test_exact_dead_workers_are_replaced_and_deadly_cells_recorded(tmp_path):
 
 
 def test_exact_ctrl_c_stops_and_says_how_to_go_on(tmp_path):
-    values = ("fixed.sleep=0.1", "seeds_per_cell=1", "fixed.size=2", "grid.size=[2]", "seeds=40")
-    values = tuple(value for value in values if not value.startswith("fixed.size"))
+    # Long enough that a starved machine still interrupts it before its end.
+    values = ("fixed.sleep=0.4", "seeds_per_cell=1", "grid.size=[2]", "seeds=24")
     out = tmp_path / "out"
     process = start("run", CONFIG, "--out", out, *overrides(*values), "--workers", "2")
     wait_for_records(process, out, 3)
@@ -79,8 +79,8 @@ def test_exact_ctrl_c_stops_and_says_how_to_go_on(tmp_path):
     last = errors.strip().splitlines()[-1]
     again = f"ntk-eoc run {CONFIG} --out {out} --set"
     assert last.startswith(f"stopped; every finished cell is kept. To go on: {again}")
-    assert 3 <= len(Store(out).entries()) < 40
-    assert run(Options(CONFIG, out, values)).counts["ok"] < 40
+    assert 3 <= len(Store(out).entries()) < 24
+    assert run(Options(CONFIG, out, values)).counts["ok"] < 24
     assert not list((out / "tmp").iterdir())
     run(Options(CONFIG, tmp_path / "whole", values))
     assert arrays_of(out) == arrays_of(tmp_path / "whole")
