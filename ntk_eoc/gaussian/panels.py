@@ -167,6 +167,7 @@ def sample(act: Activation) -> tuple[np.ndarray, np.ndarray]:
     return value, slope
 
 
+@cache  # asked at every point of an edge
 def check_slope(act: Activation) -> None:
     """Refuse a step: it has moments, but no tangent kernel and no edge.
 
