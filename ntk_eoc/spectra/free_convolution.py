@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float
 
 from ntk_eoc.checks import require, require_number
-from ntk_eoc.spectra.laws import EMPTY, MarchenkoPastur, SpectralLaw
+from ntk_eoc.spectra.laws import EMPTY, GaussRuled, MarchenkoPastur, SpectralLaw
 from ntk_eoc.spectra.panels import CHUNK, cauchy
 
 # ζ -> ∫ t/(t − ζ) dμ and ∫ t²/(t − ζ)² dμ.
@@ -234,6 +234,9 @@ def _stretches(mu: SpectralLaw, gamma: float) -> Float[np.ndarray, "i 2"]:
     end = np.concatenate([right[keep_right], left[keep_left]])
     smooth = np.concatenate([weight[keep_right], weight[keep_left]]) == 0
     root = np.where(smooth & (root == start), end, root)
+    # The outermost roots exist: one that rounding hides is as near to the end as that.
+    outer = np.isin(end, [right.max(), left.min()])
+    root = np.where(outer & np.isinf(root), start, root)
     rise, fall = np.full(left.shape, np.inf), np.full(left.shape, -np.inf)
     rise[keep_right], fall[keep_left] = np.split(root, [int(keep_right.sum())])
     open_gap = rise[:-1] < fall[1:]
@@ -302,7 +305,22 @@ def gram_law(mu: SpectralLaw, gamma: float) -> SpectralLaw:
     curve = gram_curve(mu, gamma)
     zero = max(0.0, 1 - _positive_mass(mu) / gamma)
     points, masses = (np.array([0.0]), np.array([zero])) if zero > 1e-14 else (EMPTY, EMPTY)
-    return SpectralLaw(points, masses, curve.edges_x, partial(_gram_density, curve))
+    doubt = _doubt(mu, curve)
+    return SpectralLaw(points, masses, curve.edges_x, partial(_gram_density, curve), doubt)
+
+
+def _doubt(mu: SpectralLaw, curve: Curve) -> float:
+    """How far the masses of the Gram law may be off because μ is not known better.
+
+    If ∫ t/(t − ζ) dμ is off by e, x = z(ζ) is off by |ζ| e, and the distribution function by the
+    density times that, at most e/(πγ).
+    """
+    if not isinstance(mu, GaussRuled) or mu.coarse is None:
+        return mu.doubt
+    u, _, y = curve.table
+    zeta = (u + 1j * y)[y > 0]
+    apart = np.abs(curve.integrals(zeta)[0] - integrals(mu.coarse, zeta)[0])
+    return mu.doubt + float(np.max(apart)) / (np.pi * curve.gamma)
 
 
 def _positive_mass(mu: SpectralLaw) -> float:
@@ -330,6 +348,5 @@ def free_multiplicative_convolution(first: SpectralLaw, second: SpectralLaw) -> 
     curve = gram_curve(_checked(mu), 1 / c)
     zero = max(0.0, 1 - _positive_mass(mu), 1 - 1 / c)
     points, masses = (np.array([0.0]), np.array([zero])) if zero > 1e-14 else (EMPTY, EMPTY)
-    return SpectralLaw(
-        points, masses, c * curve.edges_x, lambda x: _gram_density(curve, x / c) / c**2
-    )
+    density = lambda x: _gram_density(curve, x / c) / c**2  # noqa: E731
+    return SpectralLaw(points, masses, c * curve.edges_x, density, _doubt(mu, curve))

@@ -26,6 +26,7 @@ TO_COEFFICIENTS = (np.polynomial.legendre.legvander(NODES, ORDER - 1) * WEIGHTS[
 ELLIPSE = 3.0
 MAX_SPLITS = 48
 NOISE = 1e-10
+AT_ENDS = 1e-10
 CHUNK = 2_000_000
 
 
@@ -101,7 +102,11 @@ def resolve(density: Density, pieces: Float[np.ndarray, "i 2"], tolerance: float
         values = 2 * panels.s * density(panels.x.ravel()).reshape(panels.s.shape)
         tail = np.abs(values @ TO_COEFFICIENTS[-2:].T).sum(axis=1) * panels.half
         noise = (tail < NOISE) & (tail > before / 8)
-        fine = ~(tail > tolerance) | noise | (split == MAX_SPLITS)
+        # From just outside an end one sees what the density does there: it has to be right relative
+        # to the mass of the last panel, however flat it ends.
+        mass = np.abs(values @ WEIGHTS) * panels.half
+        allowed = np.where(lo == 0, np.minimum(tolerance, AT_ENDS * mass), tolerance)
+        fine = ~(tail > allowed) | noise | (split == MAX_SPLITS)
         done.append(np.concatenate([todo, values], axis=1)[fine])
         todo, before = todo[~fine], np.tile(tail[~fine], 2)
         if not len(todo):

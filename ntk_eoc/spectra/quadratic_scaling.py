@@ -10,28 +10,21 @@ with c_0 = E g(z), c_1 = E z g(z), ν² = E g² − c_0² − c_1². The law of 
 """
 
 import math
+from functools import cache
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Complex, Float
 
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_number
+from ntk_eoc.gaussian import plan
+from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, mean
+from ntk_eoc.gaussian.triples import ROUNDING, in_float64
+from ntk_eoc.spectra.covariance_law import covariance_law
 from ntk_eoc.spectra.free_convolution import gram_law
-from ntk_eoc.spectra.general_weights import gram_law_general
-from ntk_eoc.spectra.laws import (
-    Numbers,
-    SpectralLaw,
-    classical_convolution,
-    from_atoms,
-    marchenko_pastur,
-    mixture,
-    scaled,
-    squared,
-)
-
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
-REACH = 12.0  # E[g² 1_{|z| > 12}] is below 1e-30 for any g of polynomial growth
+from ntk_eoc.spectra.law_algebra import squared
+from ntk_eoc.spectra.laws import Numbers, SpectralLaw, from_atoms
 
 
 class Coefficients(NamedTuple):
@@ -41,7 +34,7 @@ class Coefficients(NamedTuple):
         c0: E g(z).
         c1: E z g(z).
         nu2: ν² = E g(z)² − c_0² − c_1².
-        error: How far two rules for E g² disagree.
+        error: How far two rules for the three means disagree.
     """
 
     c0: float
@@ -50,28 +43,25 @@ class Coefficients(NamedTuple):
     error: float
 
 
+@cache
+@in_float64
 def coefficients(act: Activation) -> Coefficients:
-    """Return c_0, c_1 and ν² of φ', by Gauss–Legendre panels that end at the kinks.
+    """Return c_0, c_1 and ν² of φ', in float64 whatever the configuration.
 
-    φ' is evaluated by JAX, in float64 where x64 is on; in float32 smooth activations are good to
-    about 1e-7. A ν² below rounding is returned as 0 (φ quadratic).
+    A ν² below ten times its error is returned as 0 (φ quadratic).
+
+    Raises:
+        ActivationError: If φ' cannot be integrated; the message says why and what to do.
     """
-    coarse, fine = (_moments(act, width) for width in (0.5, 0.25))
-    c0, c1, second = fine
-    error = float(np.max(np.abs(np.subtract(coarse, fine))))
+    panels, one = plan(act, 1.0), jnp.ones(())
+    integrands = (act.prime, lambda z: z * act.prime(z), lambda z: act.prime(z) ** 2)
+    fine, coarse = (
+        [float(mean(f, panels, n, one)) for f in integrands] for n in (FINE_1D, COARSE_1D)
+    )
+    (c0, c1, second), apart = fine, np.abs(np.subtract(fine, coarse))
+    error = float(np.sum(apart)) + ROUNDING * second
     nu2 = second - c0**2 - c1**2
-    return Coefficients(c0, c1, nu2 if nu2 > 1e-6 * second else 0.0, error)
-
-
-def _moments(act: Activation, width: float) -> tuple[float, float, float]:
-    """E g, E z g and E g² on panels of at most this width."""
-    cuts = np.arange(-REACH, REACH + width / 2, width)
-    cuts = np.unique(np.concatenate([cuts, [c for c in act.kinks if abs(c) < REACH]]))
-    half = np.diff(cuts)[:, None] / 2
-    z = ((cuts[1:] + cuts[:-1])[:, None] / 2 + half * NODES).ravel()
-    weight = (half * WEIGHTS).ravel() * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    g = np.asarray(act.prime(z), np.float64)
-    return float(weight @ g), float(weight @ (z * g)), float(weight @ g**2)
+    return Coefficients(c0, c1, nu2 if nu2 > 10 * error else 0.0, error)
 
 
 def weights_law(output_weights: Numbers | SpectralLaw | None) -> SpectralLaw:
@@ -92,44 +82,6 @@ def weights_law(output_weights: Numbers | SpectralLaw | None) -> SpectralLaw:
         law = from_atoms(values**2)
     require(law.bounds[1] > 0, "output_weights", "not all zero", output_weights)
     return law
-
-
-def singular_law(gamma2: float, squares: SpectralLaw) -> SpectralLaw:
-    """Return the law of the eigenvalues of W̃W̃ᵀ/d, d × d, with p/d → γ₂ and D² ~ `squares`."""
-    if squares.points.size == 1 and not squares.pieces.size:
-        ratio = 1 / gamma2
-        return scaled(marchenko_pastur(ratio), gamma2 * float(squares.points[0]))
-    return scaled(gram_law(squares, 1 / gamma2), gamma2)
-
-
-def covariance_law(coefs: Coefficients, gamma2: float, squares: SpectralLaw) -> SpectralLaw | None:
-    """Return μ where it has a closed form; None for general D with c_1 ν² ≠ 0.
-
-    For c_1 = 0 it is the law of ν²D². For ν² = 0 or D² = δ_t let s_1 … s_d be the eigenvalues of
-    W̃W̃ᵀ/d: T has ν²t + c_1²(s_a + s_b) once for every pair a <= b, and ν²t for the rest, in the
-    limit weight 1/(2γ₂) on a classical self-convolution. (For p < d some s_a are 0 and leave
-    ν²t + c_1² s_b.)
-    """
-    c1_squared = coefs.c1**2
-    if c1_squared < 1e-12 * (coefs.nu2 + c1_squared):
-        return scaled(squares, coefs.nu2)
-    if coefs.nu2 > 0 and not (squares.points.size == 1 and not squares.pieces.size):
-        return None
-    shift = coefs.nu2 * float(squares.points[0]) if coefs.nu2 > 0 else 0.0
-    singular = singular_law(gamma2, squares)
-    rank = 1 - sum(m for t, m in singular.atoms if t == 0)  # min(d, p)/d
-    positive = SpectralLaw(
-        singular.points[singular.points > 0],
-        singular.masses[singular.points > 0] / rank,
-        singular.pieces,
-        lambda s: singular.density(s) / rank,
-    )
-    pairs = scaled(classical_convolution(positive, positive), c1_squared, shift)
-    single = scaled(positive, c1_squared, shift)
-    # Of the d p eigenvalues: r²/2 pairs with r = rank · d, r (d − r) single ones, the rest ν²t.
-    of_pairs, of_single = rank**2 / (2 * gamma2), rank * (1 - rank) / gamma2
-    rest = max(1 - of_pairs - of_single, 0.0)
-    return mixture([of_pairs, of_single, rest], [pairs, single, from_atoms([shift])])
 
 
 def quadratic_scaling_law(
@@ -163,10 +115,7 @@ def quadratic_scaling_law(
         "an activation that is not linear (the law of a linear one is the atom at 0)",
         act.name,
     )
-    mu = covariance_law(coefs, gamma2, squares)
-    if mu is not None:
-        return gram_law(mu, gamma1)
-    return gram_law_general(coefs.nu2, coefs.c1, gamma1, gamma2, squares)
+    return gram_law(covariance_law(coefs.nu2, coefs.c1, gamma2, squares), gamma1)
 
 
 class Outliers(NamedTuple):
@@ -198,31 +147,3 @@ def outliers(
     count = 0 if coefs.c0**2 < 1e-12 * (coefs.nu2 + coefs.c1**2 + coefs.c0**2) else min(d, n)
     low, high = ((1 - math.sqrt(d / n)) ** 2, (1 + math.sqrt(d / n)) ** 2)
     return Outliers(count, scale * n / d, scale * n / d * low, scale * n / d * high)
-
-
-def covariance_transform(
-    coefs: Coefficients,
-    w: Float[np.ndarray, "d p"],
-    output_weights: Float[np.ndarray, "p"],
-    z: Complex[np.ndarray, "k"],
-) -> Complex[np.ndarray, "k"]:
-    """Return (1/dp) tr (T − z)^{-1} at finite d and p, for any D, from the eigenvalues of G.
-
-    R = (ν²D² − z)^{-1}, G = W̃ R W̃ᵀ/d with eigenvalues g_a(z) and g' = dg/dz:
-    Tr (T − z)^{-1} = d tr R − Σ_{a<=b} c_1²(g_a' + g_b')/(1 + c_1²(g_a + g_b)).
-
-    Costs one eigenvalue problem of size d a point instead of one of size d p.
-    """
-    d, p = w.shape
-    squares, tilde = output_weights**2, w * output_weights
-    result = np.empty(z.shape, np.complex128)
-    for i, point in enumerate(z):
-        r = 1 / (coefs.nu2 * squares - point)
-        g, left = np.linalg.eig((tilde * r) @ tilde.T / d)
-        slope_matrix = (tilde * r**2) @ tilde.T / d
-        # G is complex symmetric, so that g' = uᵀ G' u/uᵀu
-        slope = np.sum(left * (slope_matrix @ left), axis=0) / np.sum(left * left, axis=0)
-        ratio = np.add.outer(slope, slope) / (1 + coefs.c1**2 * np.add.outer(g, g))
-        pairs = coefs.c1**2 * (ratio.sum() + np.trace(ratio)) / 2
-        result[i] = (d * r.sum() - pairs) / (d * p)
-    return result

@@ -11,15 +11,12 @@ from ntk_eoc.spectra.free_convolution import (
     gram_law,
     invert,
 )
+from ntk_eoc.spectra.law_algebra import classical_convolution, mixture, scaled, squared
 from ntk_eoc.spectra.laws import (
     SpectralLaw,
-    classical_convolution,
     from_density,
     from_samples,
     marchenko_pastur,
-    mixture,
-    scaled,
-    squared,
     uniform,
 )
 

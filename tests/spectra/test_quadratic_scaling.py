@@ -6,26 +6,23 @@ import numpy as np
 import pytest
 
 import ntk_eoc as ne
-from ntk_eoc.spectra import general_weights, lanczos, two_layer
+from ntk_eoc.spectra import covariance_transform, lanczos, two_layer
+from ntk_eoc.spectra.covariance_law import covariance_law, general_law
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
-from ntk_eoc.spectra.free_convolution import gram_law
-from ntk_eoc.spectra.laws import SpectralLaw, from_atoms, marchenko_pastur, scaled, uniform
-from ntk_eoc.spectra.quadratic_scaling import (
-    Coefficients,
-    coefficients,
-    covariance_law,
-    covariance_transform,
-    outliers,
-    quadratic_scaling_law,
-)
+from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
+from ntk_eoc.spectra.gauss_rules import gauss_rule
+from ntk_eoc.spectra.law_algebra import scaled
+from ntk_eoc.spectra.laws import SpectralLaw, from_atoms, marchenko_pastur, uniform
+from ntk_eoc.spectra.quadratic_scaling import coefficients, outliers, quadratic_scaling_law
 
 ABS, RELU = ne.activation("abs"), ne.activation("relu")
 TANH = ne.Activation("tanh", jnp.tanh)
 QUADRATIC = ne.Activation("quadratic", lambda s: s * s / 2)
 ONE = from_atoms([1.0])
+NU2, C1 = 0.3, 0.7
 
 
-def dense_covariance(coefs, w, weights):
+def dense_covariance(w, weights):
     """T as a matrix on vec(A), by its definition."""
     d, p = w.shape
     tilde = w * weights
@@ -35,7 +32,7 @@ def dense_covariance(coefs, w, weights):
             a = np.zeros((d, p))
             a[i, j] = 1
             mixed = (a @ tilde.T + tilde @ a.T) @ tilde
-            columns.append((coefs.nu2 * a * weights**2 + coefs.c1**2 / d * mixed).ravel())
+            columns.append((NU2 * a * weights**2 + C1**2 / d * mixed).ravel())
     return np.array(columns)
 
 
@@ -61,67 +58,98 @@ def test_exact_coefficients_of_kinked_and_smooth_activations():
 @pytest.mark.parametrize("shape", [(5, 7), (7, 5)])
 def test_exact_finite_transform_is_that_of_the_dense_covariance(shape):
     rng = np.random.default_rng(3)
-    coefs = Coefficients(0.5, 0.7, 0.3, 0.0)
     w, weights = rng.normal(size=shape), rng.uniform(0.5, 1.5, shape[1])
-    eigenvalues = np.linalg.eigvals(dense_covariance(coefs, w, weights))
+    eigenvalues = np.linalg.eigvals(dense_covariance(w, weights))
     z = np.array([0.4 + 0.3j, 2 + 0.1j, -1 + 0.01j])
     exact = np.mean(1 / (eigenvalues - z[:, None]), axis=1)
-    np.testing.assert_allclose(covariance_transform(coefs, w, weights, z), exact, rtol=1e-11)
+    found = covariance_transform.finite(NU2, C1, w, weights, z)
+    np.testing.assert_allclose(found, exact, rtol=1e-11)
 
 
 @pytest.mark.parametrize("gamma2", [0.5, 1.0, 2.0])
 def test_agrees_the_limit_transform_with_the_closed_form(gamma2):
-    coefs = Coefficients(0.0, 0.7, 0.3, 0.0)
-    mu = covariance_law(coefs, gamma2, ONE)
-    z = np.array([0.4 + 0.3j, 2 + 0.1j, -1 + 0.5j])
-    rule = general_weights.gauss_rule(ONE, 5)
-    value = general_weights.transform(coefs.nu2, coefs.c1, gamma2, rule, z)
-    np.testing.assert_allclose(value, mu.stieltjes(z), rtol=1e-9)
+    mu = covariance_law(NU2, C1, gamma2, ONE)
+    # the last two are near the support, above it and beyond its end
+    end = mu.bounds[1]
+    z = np.array([0.4 + 0.3j, 2 + 0.1j, -1 + 0.5j, 1 + 0.01j, 1.001 * end + 1e-4j])
+    value = covariance_transform.limit(NU2, C1, gamma2, gauss_rule(ONE, 5), z)
+    np.testing.assert_allclose(value, mu.stieltjes(z), rtol=1e-10)
+    highest = covariance_transform.highest_point(NU2, C1, gamma2, gauss_rule(ONE, 5))
+    np.testing.assert_allclose(highest, end, rtol=1e-12)
 
 
 def test_agrees_the_limit_transform_with_a_large_random_covariance():
-    coefs = Coefficients(0.0, 0.7, 0.3, 0.0)
     rng, p = np.random.default_rng(4), 120
     weights = np.repeat([0.5, 1.5], p // 2)
     z = np.array([1 + 1j, 3 + 0.7j])
-    draws = [covariance_transform(coefs, rng.normal(size=(p, p)), weights, z) for _ in range(8)]
-    rule = general_weights.gauss_rule(from_atoms([0.25, 2.25]), 5)
-    limit = general_weights.transform(coefs.nu2, coefs.c1, 1.0, rule, z)
+    draws = [
+        covariance_transform.finite(NU2, C1, rng.normal(size=(p, p)), weights, z) for _ in range(8)
+    ]
+    rule = gauss_rule(from_atoms([0.25, 2.25]), 5)
+    limit = covariance_transform.limit(NU2, C1, 1.0, rule, z)
     error = np.std(draws, axis=0) / np.sqrt(len(draws))
     # beside the draws' own error a bias of order 1/p
     assert np.all(np.abs(np.mean(draws, axis=0) - limit) < 4 * error + 1 / p)
 
 
-def test_exact_gauss_rule_keeps_the_moments():
-    nodes, weights = general_weights.gauss_rule(uniform(1.0, 2.0), 4)
-    moments = [np.sum(weights * nodes**k) for k in range(8)]
-    exact = [(2 ** (k + 1) - 1) / (k + 1) for k in range(8)]
-    np.testing.assert_allclose(moments, exact, rtol=1e-10)
+@pytest.mark.parametrize("gamma2", [0.5, 1.0, 2.0])
+def test_agrees_any_weights_with_the_closed_form(gamma2):
+    """D² = 1 through the construction for any D: density, rule, ends and error estimate."""
+    exact, found = covariance_law(NU2, C1, gamma2, ONE), general_law(NU2, C1, gamma2, ONE)
+    assert found.error < 1e-9
+    for gamma1, tolerance in ((0.25, 1e-10), (1.0, 1e-8), (4.0, 1e-3)):
+        law, other = gram_law(exact, gamma1), gram_law(found, gamma1)
+        x = np.linspace(0, 1.02 * law.bounds[1], 300)
+        error = np.max(np.abs(law.cdf(x) - other.cdf(x)))
+        assert error < tolerance
+        assert error < 10 * other.error
+        np.testing.assert_allclose(other.bounds, law.bounds, rtol=1e-8, atol=1e-14)
 
 
-def finite_moments(coefs, gamma2, d, rng):
+@pytest.mark.parametrize("weights", [[0.5, 1.5], [0.0, 1.0, 1.5], uniform(0.5, 1.5)])
+def test_exact_any_weights_have_their_mass_and_mean(weights):
+    law = quadratic_scaling_law(RELU, 0.5, 1.0, weights)
+    second = {2: 1.25, 3: 3.25 / 3}.get(len(weights)) if isinstance(weights, list) else 13 / 12
+    assert law.status == "ok"
+    np.testing.assert_allclose(law.moment(0), 1, atol=1e-8)
+    # E g² = ½; c_0² = ¼ of it belongs to the outliers
+    np.testing.assert_allclose(law.moment(1), 0.25 * second, rtol=1e-8)
+    assert len(law.support) == 1
+
+
+def test_agrees_many_weights_with_their_gauss_rule():
+    """97 values of D by rules of 16 and of 12 points: the doubt is what they differ by, or more."""
+    law = quadratic_scaling_law(ABS, 0.5, 1.0, np.linspace(0.5, 1.5, 97))
+    uniform_law = quadratic_scaling_law(ABS, 0.5, 1.0, uniform(0.5, 1.5))
+    assert law.status == "ok"
+    # 97 equidistant points have the moments of the uniform law but for 1/97² (Euler–Maclaurin)
+    x = np.linspace(*law.bounds, 50)
+    np.testing.assert_allclose(law.cdf(x), uniform_law.cdf(x), atol=3e-3)
+
+
+def finite_moments(nu2, c1, gamma2, d, rng):
     """tr T^k/(dp) for k = 1, 2, 3 of one drawn W at D = I, from the pairs of singular values."""
     w = rng.normal(size=(d, round(gamma2 * d)))
     s = np.linalg.svd(w, compute_uv=False) ** 2 / d
     r, p = len(s), w.shape[1]
-    pairs = coefs.nu2 + coefs.c1**2 * np.add.outer(s, s)[np.triu_indices(r)]
-    single = np.repeat(coefs.nu2 + coefs.c1**2 * s, d - r)
+    pairs = nu2 + c1**2 * np.add.outer(s, s)[np.triu_indices(r)]
+    single = np.repeat(nu2 + c1**2 * s, d - r)
     values = np.concatenate([pairs, single])
     rest = d * p - len(values)
-    return [(np.sum(values**k) + rest * coefs.nu2**k) / (d * p) for k in (1, 2, 3)]
+    return [(np.sum(values**k) + rest * nu2**k) / (d * p) for k in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("gamma2", [0.5, 1.0, 2.0])
 def test_within_error_covariance_moments_extrapolated_in_d(gamma2):
     # At finite d the pairs a = b and the draw of W cost a bias of order 1/d; twice the moment at 2d
     # less that at d leaves order 1/d², 16/d² = 1.6e-4 of the moment being generous at k = 3.
-    coefs = Coefficients(0.0, 0.8, 0.36, 0.0)
-    mu = covariance_law(coefs, gamma2, ONE)
+    coefs = (0.36, 0.8)
+    mu = covariance_law(*coefs, gamma2, ONE)
     rng = np.random.default_rng(5)
     draws = np.array(
         [
-            2 * np.array(finite_moments(coefs, gamma2, 320, rng))
-            - np.array(finite_moments(coefs, gamma2, 160, rng))
+            2 * np.array(finite_moments(*coefs, gamma2, 320, rng))
+            - np.array(finite_moments(*coefs, gamma2, 160, rng))
             for _ in range(6)
         ]
     )
@@ -157,6 +185,23 @@ def test_agrees_with_dense_eigenvalues_at_the_drawn_weights(key):
     drawn = np.where(np.sqrt(np.mean(np.square(factors.s), axis=0)) > 1, 1.5, 0.5)
     law = quadratic_scaling_law(QUADRATIC, n / (28 * p), p / 28, drawn)
     assert kolmogorov(law, two_layer.eigenvalues(factors)) < 0.04
+
+
+def test_agrees_the_spread_of_norms_is_most_of_the_distance(key):
+    """At finite d the rows of Y have sizes: ‖x‖²/d is 1 ± √(2/d), and Var g(‖x‖ z/√d) with it."""
+    d = 48
+    values, (n, _, p) = eigenvalues_of(key, TANH, d, 0.5, 1.0)
+    bulk = values[: n - d]
+    plain = quadratic_scaling_law(TANH, n / (d * p), p / d)
+    squares = np.random.default_rng(8).chisquare(d, 2000) / d
+    z, w = np.polynomial.hermite_e.hermegauss(100)
+    g = np.asarray(TANH.prime(np.sqrt(squares)[:, None] * z))
+    w = w / w.sum()
+    sizes = from_atoms(squares * ((g**2) @ w - (g @ w) ** 2))
+    # d rows and d columns go with the outliers
+    ratio = (n - d) / (d * p - d)
+    sized = scaled(free_multiplicative_convolution(marchenko_pastur(ratio), sizes), 1 - 1 / p)
+    assert kolmogorov(sized, bulk) < 0.6 * kolmogorov(plain, bulk)
 
 
 def test_exact_the_transposed_term_matters_where_c1_does(key):
