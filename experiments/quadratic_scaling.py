@@ -74,14 +74,14 @@ def law_of(activation: str, gamma1: float, gamma2: float, weights: str) -> ne.Sp
     return ne.quadratic_scaling_law(ne.activation(activation), gamma1, gamma2, values)
 
 
-def drawn_scale(weights: str, d_values: np.ndarray) -> float:
-    """Mean of the drawn D² over that of its law.
+def law_at(cell: Any, d_values: np.ndarray) -> ne.SpectralLaw:
+    """The law at a cell's own ratios and the D that was drawn.
 
-    The eigenvalues scale with it, and of p i.i.d. values it is off by 1/√p: a distance that is not
-    the theorem's, since D may as well be fixed.
+    Of p i.i.d. values the law is off from its population's by 1/√p, and the eigenvalues with it: a
+    distance that is not the theorem's, which takes D as it is.
     """
-    law = two_layer.WEIGHTS[weights]()
-    return float(np.mean(d_values**2) / law.moment(2))
+    n, d, p = size_of(cell)
+    return ne.quadratic_scaling_law(ne.activation(cell.activation), n / (d * p), p / d, d_values)
 
 
 def bulk_of(cell: Any, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,12 +93,17 @@ def bulk_of(cell: Any, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Draw matrices; return their distances from the law and histograms, [s, …] each."""
+    """Draw matrices; return their distances from the law and histograms, [s, …] each.
+
+    `kolmogorov` is from the law at the drawn D, `population` from that at the law of D, `matched`
+    from the first with the mean of the bulk made that of the law. The law kept is the first draw's.
+    """
     n, d, p = size_of(cell)
     law = law_of(cell.activation, n / (d * p), p / d, cell.output_weights)
     top = law.bounds[1] * 1.1
     edges = np.linspace(0, top, BINS + 1)
     rows: list[tuple[Any, ...]] = []
+    shown = law
     for key in cell.seed_keys():
         factors = two_layer.draw(
             key,
@@ -108,22 +113,32 @@ def measure(cell: Cell) -> dict[str, Any]:
             weights_name=cell.output_weights,
             dtype=cell.dtype,
         )
-        drawn, out = bulk_of(cell, two_layer.eigenvalues(factors, memory=8e9))
-        bulk = drawn / drawn_scale(cell.output_weights, np.asarray(factors.d_values, np.float64))
+        bulk, out = bulk_of(cell, two_layer.eigenvalues(factors, memory=8e9))
+        varied = np.ptp(np.abs(factors.d_values)) > 0
+        drawn = law_at(cell, np.asarray(factors.d_values, np.float64)) if varied else law
+        shown = shown if rows else drawn
+        matched = bulk * (drawn.moment(1) / np.mean(bulk))
+        distances = (
+            kolmogorov(drawn, bulk),
+            kolmogorov(law, bulk),
+            kolmogorov(drawn, matched),
+            wasserstein(drawn, bulk),
+        )
         heights = np.histogram(bulk[bulk > 0], edges)[0] / (len(bulk) * np.diff(edges))
-        distances = kolmogorov(law, bulk), wasserstein(law, bulk), kolmogorov(law, drawn)
         beyond = len(bulk) - np.searchsorted(bulk, top)
-        rows.append((*distances, heights, np.mean(bulk == 0), beyond, len(out)))
+        rows.append((*distances, heights, np.mean(bulk == 0), beyond, len(out), drawn.error))
     names = (
         "kolmogorov",
+        "population",
+        "matched",
         "wasserstein",
-        "unscaled",
         "histogram",
         "zeros",
         "beyond",
         "outliers",
+        "law_error",
     )
-    x = _grid(law, top)
+    x = _grid(shown, top)
     return {
         **{
             name: np.array(column)
@@ -131,10 +146,9 @@ def measure(cell: Cell) -> dict[str, Any]:
         },
         "bin_edges": edges,
         "law_x": x,
-        "law_density": law.density(x),
-        "law_support": np.array(law.support),
-        "law_atoms": np.array(law.atoms).reshape(-1, 2),
-        "law_error": law.error,
+        "law_density": shown.density(x),
+        "law_support": np.array(shown.support),
+        "law_atoms": np.array(shown.atoms).reshape(-1, 2),
     }
 
 
@@ -148,14 +162,14 @@ def _grid(law: ne.SpectralLaw, top: float) -> np.ndarray:
 def _panel(ax: Axes, record: Any) -> None:
     cell, arrays = record.cell, record.arrays
     ax.stairs(
-        arrays["histogram"].mean(axis=0),
+        arrays["histogram"][0],
         arrays["bin_edges"],
         fill=True,
         color=style.COLORS[5],
         alpha=0.55,
     )
     ax.plot(arrays["law_x"], arrays["law_density"], color=style.COLORS[1], linewidth=1.0)
-    high = 1.35 * np.max(arrays["histogram"].mean(axis=0))
+    high = 1.35 * np.max(arrays["histogram"][0])
     for edge in arrays["law_support"].ravel():
         ax.plot([edge, edge], [0, 0.12 * high], color="black", linewidth=0.8)
     for place, mass in arrays["law_atoms"]:
@@ -165,7 +179,7 @@ def _panel(ax: Axes, record: Any) -> None:
             (place, 0),
             arrowprops={"arrowstyle": "-|>", "color": style.COLORS[3], "shrinkA": 0, "shrinkB": 0},
         )
-        zeros = float(np.mean(arrays["zeros"]))
+        zeros = float(arrays["zeros"][0])
         ax.text(
             place + 0.05 * arrays["bin_edges"][-1],
             0.62 * high,
@@ -181,7 +195,7 @@ def _panel(ax: Axes, record: Any) -> None:
         fontsize=6,
         pad=2,
     )
-    distance = float(np.mean(arrays["kolmogorov"]))
+    distance = float(arrays["kolmogorov"][0])
     ax.text(
         0.97, 0.93, f"KS {distance:.3f}", transform=ax.transAxes, ha="right", va="top", fontsize=6
     )
@@ -217,11 +231,11 @@ def _distances(records: list[Any]) -> Figure:
         cell = record.cell
         free = not np.any(record.arrays["outliers"])
         color, marker = looks[free]
-        row = np.full(cell.seeds, i)
-        ax.plot(record.arrays["kolmogorov"], row, marker, color=color)
-        population = record.arrays["unscaled"]
-        if np.any(population != record.arrays["kolmogorov"]):
-            ax.plot(population, row, marker, color=color, fillstyle="none")
+        found, population = record.arrays["kolmogorov"], record.arrays["population"]
+        ax.plot(found, np.full(len(found), i), marker, color=color, alpha=0.35, markeredgewidth=0)
+        ax.plot(np.mean(found), i, marker, color=color)
+        if np.any(population != found):
+            ax.plot(np.mean(population), i, marker, color=color, fillstyle="none")
         name = WORDS.get(cell.activation, cell.activation)
         labels.append(
             rf"{name}, $D$: {D_WORDS[cell.output_weights]}, $\gamma_1={cell.gamma1:g}$,"
@@ -238,9 +252,17 @@ def _distances(records: list[Any]) -> Figure:
         )
     ax.set_yticks(range(len(labels)), labels, fontsize=5)
     ax.plot(
-        [], [], "s", color="0.4", fillstyle="none", label="the drawn mean of D² not divided out"
+        [],
+        [],
+        "s",
+        color="0.4",
+        fillstyle="none",
+        label="law of the population of D, not the drawn D",
     )
-    ax.set(xlabel="Kolmogorov distance from the law", xlim=(0, None))
+    ax.set(
+        xlabel="Kolmogorov distance from the law at the drawn D; faint: single draws",
+        xlim=(0, None),
+    )
     ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.12), fontsize=6)
     return figure
 
