@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
+from matfree import decomp
 
 import ntk_eoc as ne
 from ntk_eoc.spectra import lanczos, two_layer
@@ -52,6 +53,11 @@ def time_laws() -> None:
     for name in ("abs", "relu"):
         run = lambda name=name: quadratic_scaling_law(ne.activation(name), 0.5, 1.0).error  # noqa: E731
         print(f"quadratic_scaling_law({name}) with all its panels: {median_seconds(run, 3):.2f} s")
+    for label, values in (("two values", [0.5, 1.5]), ("97 values", np.linspace(0.5, 1.5, 97))):
+        start = time.perf_counter()
+        law = quadratic_scaling_law(ne.activation("relu"), 0.5, 1.0, values)
+        error, seconds = law.error, time.perf_counter() - start
+        print(f"quadratic_scaling_law(relu), D of {label}: {seconds:.2f} s, error {error:.0e}")
 
 
 def draw(n: int, d: int, p: int) -> two_layer.TwoLayer:
@@ -81,6 +87,29 @@ def time_operator(n: int, d: int, p: int) -> None:
     )
 
 
+def time_lanczos(n: int, d: int, p: int, steps: int) -> None:
+    """One probe by this library (float64 recurrence) and by matfree, which recurs in float32."""
+    factors = draw(n, d, p)
+    product, start = two_layer.operator(factors), np.random.default_rng(0).choice([-1.0, 1.0], n)
+    theirs = jax.jit(decomp.tridiag_sym(steps, reortho="full", materialize=False), static_argnums=0)
+    rows: dict[str, Callable[[], Any]] = {
+        "ours": lambda: lanczos.tridiagonal(product, start, steps, np.float32),
+        "matfree": lambda: theirs(product, jnp.asarray(start, jnp.float32)),
+        "products alone": lambda: [product(jnp.ones(n, jnp.float32)) for _ in range(steps)],
+    }
+    seconds = {name: median_seconds(run, 3) for name, run in rows.items()}
+    (ours, off), found = rows["ours"](), rows["matfree"]().J_small
+    apart = max(
+        np.max(np.abs(a - np.asarray(b)) / np.max(np.abs(a)))
+        for a, b in ((ours, found[0]), (off, found[1]))
+    )
+    print(
+        f"Lanczos, one probe, {steps} steps, n = {n}: "
+        + ", ".join(f"{name} {s:.2f} s" for name, s in seconds.items())
+        + f"; the two matrices differ by {apart:.1e} of their largest entry"
+    )
+
+
 def time_large(n: int, d: int, p: int, steps: int, probes: int) -> None:
     start = time.perf_counter()
     factors = draw(n, d, p)
@@ -104,6 +133,7 @@ def main() -> None:
     if arguments.large:  # first, so that its peak of memory is its own
         time_large(100_000, 316, 316, steps=40, probes=2)
     time_operator(20_000, 316, 316)
+    time_lanczos(20_000, 128, 128, 40)
     time_laws()
 
 

@@ -23,7 +23,7 @@ from ntk_eoc.spectra.free_convolution import Curve, gram_curve, gram_law, invert
 from ntk_eoc.spectra.gauss_rules import gauss_rule, rule_of_moments
 from ntk_eoc.spectra.law_algebra import classical_convolution, mixture, scaled
 from ntk_eoc.spectra.laws import GaussRuled, SpectralLaw, from_atoms, gathered, marchenko_pastur
-from ntk_eoc.spectra.panels import Panels, cauchy, interpolate, resolve
+from ntk_eoc.spectra.panels import Panels, cauchy, interpolate, resolve, weighted
 
 OF_SQUARES, POINTS = 16, 48  # points of the rules of D² and of the rest of μ
 SAMPLES, RADIUS = 96, 0.85  # of the ellipse, |w| = RADIUS, z = (w + 1/w)/2 on [−1, 1]
@@ -128,7 +128,8 @@ def _density(top: _Top, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
         if half <= ROUNDING * total:
             continue
         m = -1 / invert(curve, (total / 2 + half * _NODES) / top.gamma2)
-        eta = top.gamma2 * (m * ((t / gap**2) / (1 + t / gap * m[:, None]) @ mass)).imag / np.pi
+        pole = (t / gap**2) / (1 + t / gap * m[:, None])
+        eta = top.gamma2 * (m * weighted(pole, mass)).imag / np.pi
         result[i] = half / top.gamma2 * np.sum(_WEIGHTS * eta * m.imag[::-1] / np.pi)
     return result
 
@@ -158,7 +159,7 @@ def _parts(
     z = middle + half * (w + 1 / w) / 2
     points, masses = _known_atoms(nu2, gamma2, *squares)
     rest = limit(nu2, c1, gamma2, squares, z) - cauchy(panels, z)[0]
-    rest = rest - (1 / (points - z[:, None])) @ masses
+    rest = rest - weighted(1 / (points - z[:, None]), masses)
     # 1/(y − z) = −2 Σ U_j(y) w^{j+1}, and the sum over the lower half of the circle is the mirror
     j = np.arange(2 * POINTS)
     circle = np.exp(1j * np.outer(j, phi)) @ (half * rest / (-2 * w))

@@ -15,6 +15,8 @@ range of G is nearest; its support function is the lowest edge of a real law. Nu
 import numpy as np
 from jaxtyping import Bool, Complex, Float
 
+from ntk_eoc.spectra.panels import weighted
+
 Squares = tuple[Float[np.ndarray, "j"], Float[np.ndarray, "j"]]  # values of D² and their masses
 
 AGREE, MOST = 1e-10, 16384  # change at which the line has enough points; most points
@@ -62,10 +64,10 @@ def lowest_edge(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for _ in range(HALVINGS):
             share = beta * m[..., None]
-            rising = gamma2 * ((share / (1 + share)) ** 2 @ mass) < 1
+            rising = gamma2 * weighted((share / (1 + share)) ** 2, mass) < 1
             low, high = np.where(rising, m, low), np.where(rising, high, m)
             m = (low + high) / 2
-        edge = -1 / m + gamma2 * ((beta / (1 + beta * m[..., None])) @ mass)
+        edge = -1 / m + gamma2 * weighted(beta / (1 + beta * m[..., None]), mass)
     return np.where(beta.min(axis=-1) < 0, np.minimum(edge, 0.0), 0.0)
 
 
@@ -117,9 +119,9 @@ def _follow(
     for step in range(2 * steps + NEWTON_STEPS):
         part = min(1.0, (1 + step // 2) / steps) * b
         pole = part / (1 + part * m[..., None])
-        plain = 1 / (-s + gamma2 * (pole @ mass))
+        plain = 1 / (-s + gamma2 * weighted(pole, mass))
         # F(m) = m − 1/(−s + γ₂ E[pole]), F' = 1 − γ₂ E[pole²]/(…)²
-        new = m + (plain - m) / (1 - gamma2 * ((pole * pole) @ mass) * plain**2)
+        new = m + (plain - m) / (1 - gamma2 * weighted(pole * pole, mass) * plain**2)
         new = np.where(new.imag < 0, new, (m + plain) / 2)
         change, m = np.abs(new - m) / np.abs(new), new
         if step >= 2 * steps and np.max(change) < 1e-14:
@@ -163,14 +165,14 @@ def limit(
         gap, turn = nu2 * t - z[todo, None], turns[todo]
         b, centre = turn * t / gap, -turn / (2 * c1**2)
         theta = (np.arange(points) + 0.5) * 2 * np.pi / points - np.pi
-        length = 1 / (2 * c1**2) + gamma2 * np.abs(b @ mass)[:, None]
+        length = 1 / (2 * c1**2) + gamma2 * np.abs(weighted(b, mass))[:, None]
         m = _inner(b, mass, gamma2, centre + length * np.tan(theta / 2))
         # −1/c_1² − s is the mirror image of s on the line: h there is h at −θ.
         pole = (turn * t / gap**2)[:, None, :] / (1 + b[:, None, :] * m[..., None])
-        h = gamma2 * m * (pole @ mass)
+        h = gamma2 * m * weighted(pole, mass)
         step = length / (2 * np.cos(theta / 2) ** 2) * 2 * np.pi / points
         line = np.sum(h[:, ::-1] * m * step, axis=1) / (2j * np.pi)
-        value = (1 / gap) @ mass + line / gamma2
+        value = weighted(1 / gap, mass) + line / gamma2
         done = np.abs(value - previous[todo]) < AGREE * np.abs(value)
         result[todo], previous[todo] = value, value
         todo, points = todo[~done & (points < MOST)], 2 * points

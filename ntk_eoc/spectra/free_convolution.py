@@ -20,7 +20,7 @@ from jaxtyping import Bool, Complex, Float
 
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.spectra.laws import EMPTY, GaussRuled, MarchenkoPastur, SpectralLaw
-from ntk_eoc.spectra.panels import CHUNK, cauchy
+from ntk_eoc.spectra.panels import CHUNK, cauchy, weighted
 
 # ζ -> ∫ t/(t − ζ) dμ and ∫ t²/(t − ζ)² dμ.
 Integrals = Callable[
@@ -43,9 +43,9 @@ def integrals(
     pole = t - zeta[:, None]
     np.reciprocal(pole, out=pole)
     weight = t * mu.masses
-    first = pole @ weight
+    first = weighted(pole, weight)
     pole *= pole
-    second = pole @ (weight * t)
+    second = weighted(pole, weight * t)
     if mu.panels is not None:
         mass = mu.panels.mass.sum()
         m, dm = cauchy(mu.panels, zeta)

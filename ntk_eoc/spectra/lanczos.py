@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from ntk_eoc.checks import require_count
 from ntk_eoc.spectra.laws import SpectralLaw, from_atoms
+from ntk_eoc.spectra.panels import weighted
 
 
 class Quadrature(NamedTuple):
@@ -54,7 +55,7 @@ def tridiagonal(
         w = np.asarray(product(basis[k].astype(dtype)), np.float64)
         diagonal[k] = basis[k] @ w
         for _ in range(2):
-            w = w - basis[: k + 1].T @ (basis[: k + 1] @ w)
+            w = w - np.einsum("kn,k->n", basis[: k + 1], weighted(basis[: k + 1], w))
         off[k] = np.linalg.norm(w)
         if k + 1 == steps or off[k] < 1e-6 * np.max(np.abs(diagonal[: k + 1])):
             return diagonal[: k + 1], off[:k]

@@ -16,7 +16,7 @@ from jaxtyping import Complex, Float
 from numpy.typing import ArrayLike
 
 from ntk_eoc.checks import require, require_count, require_number
-from ntk_eoc.spectra.panels import Density, Panels, cauchy, cumulative, resolve
+from ntk_eoc.spectra.panels import Density, Panels, cauchy, cumulative, resolve, weighted
 
 MASS_TOLERANCE = 1e-8
 EMPTY = np.zeros((0,))
@@ -175,7 +175,7 @@ def _transform(
 ) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
     """∫ (t − z)^{-1} and ∫ (t − z)^{-2} over all of the law."""
     pole = 1 / (law.points - z[:, None])
-    value, slope = pole @ law.masses, (pole * pole) @ law.masses
+    value, slope = weighted(pole, law.masses), weighted(pole * pole, law.masses)
     if law.panels is not None:
         m, dm = cauchy(law.panels, z)
         value, slope = value + m, slope + dm
