@@ -1,5 +1,6 @@
 """Figures to files."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".pdf")]
     files[0].parent.mkdir(parents=True, exist_ok=True)
+    # It warns of the date of a font of matplotlib's each time a PDF is written.
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
     figure.savefig(files[0], metadata={"Software": None})
     figure.savefig(files[1], metadata={"CreationDate": None, "Producer": None})
     plt.close(figure)
