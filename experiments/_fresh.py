@@ -3,47 +3,36 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _names import accepted_by, one_of
 from matplotlib.axes import Axes
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 import ntk_eoc as ne
 from ntk_eoc import data
-from ntk_eoc.checks import unknown_name
 from ntk_eoc.estimates import mean
 from ntk_eoc.network import SCHEDULES
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.batches import map_batched
 
+Schedule = Annotated[str, one_of("schedule", SCHEDULES)]
+
 
 class Cell(config.Cell):
     """A block of fresh networks of one shape, on one data set, drawn without weights."""
 
-    activation: str
+    activation: Annotated[str, accepted_by(lambda name: by_name(name))]
     data: str = "sphere:64"
     n: int = Field(ge=1)
     data_seed: int = Field(default=0, ge=0)
-    schedule: str = "quadratic"
+    schedule: Schedule = "quadratic"
     m: int = Field(ge=1)
     depth: int = Field(ge=1)
     outputs: int = Field(default=1, ge=1)
-
-    @field_validator("activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        by_name(name)
-        return name
-
-    @field_validator("schedule")
-    @classmethod
-    def _known_schedule(cls, name: str) -> str:
-        if name not in SCHEDULES:
-            raise ValueError(unknown_name("schedule", name, SCHEDULES))
-        return name
 
     @model_validator(mode="after")
     def _data_exists(self) -> "Cell":

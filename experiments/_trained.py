@@ -4,19 +4,20 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from _fresh import Schedule
+from _names import accepted_by
 from flax import nnx
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 import ntk_eoc as ne
 from ntk_eoc import data
-from ntk_eoc.checks import unknown_name
-from ntk_eoc.network import SCHEDULES, draw_params
+from ntk_eoc.network import draw_params
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.training.modes import Modes, Rule, check_rate, descent, eigenmodes, largest_stable_step
@@ -31,30 +32,17 @@ class Cell(config.Cell):
     `step` is the learning rate in units of the largest stable one of K∞, 2/λ_max.
     """
 
-    activation: str
+    activation: Annotated[str, accepted_by(lambda name: init_of(name))]
     data: str = "digits"
     n: int = Field(ge=2)
     n_test: int = Field(ge=1)
     data_seed: int = Field(default=0, ge=0)
-    schedule: str = "constant"
+    schedule: Schedule = "constant"
     m: int = Field(ge=1)
     depth: int = Field(ge=2)
     step: float = Field(default=0.5, gt=0)
     steps: int = Field(ge=1)
     marks: int = Field(default=16, ge=2)
-
-    @field_validator("activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        init_of(name)
-        return name
-
-    @field_validator("schedule")
-    @classmethod
-    def _known_schedule(cls, name: str) -> str:
-        if name not in SCHEDULES:
-            raise ValueError(unknown_name("schedule", name, SCHEDULES))
-        return name
 
     @model_validator(mode="after")
     def _data_exists(self) -> "Cell":

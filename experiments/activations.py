@@ -16,9 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _names import Activation
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field, field_validator
+from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc import data
@@ -34,18 +35,12 @@ from ntk_eoc.sweeps.records import Records
 class Cell(config.Cell):
     """A block of networks of one activation and width; at width 0, the limit at several depths."""
 
-    activation: str
+    activation: Activation
     data: str
     n: int = Field(ge=2)
     m: int = Field(ge=0)
     depth: int = Field(ge=1)
     depths: tuple[int, ...]
-
-    @field_validator("activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        ne.activation(name)
-        return name
 
 
 def cost(cell: Cell) -> float:

@@ -10,9 +10,10 @@ c_0² E[D²](n/d)(1 ± √(d/n))², with one more isolated between the cloud and
 from typing import Any
 
 import numpy as np
+from _names import WORDS, Activation, OutputWeights
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field, field_validator
+from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.report import style
@@ -21,23 +22,15 @@ from ntk_eoc.spectra.quadratic_scaling import outliers
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
-WORDS = {"relu": "ReLU", "abs": "absolute value", "identity": "1", "two_valued": "½, 3/2"}
-
 
 class Cell(config.Cell):
     """One size of matrix, activation and law of D."""
 
-    activation: str
+    activation: Activation
     d: int = Field(ge=4)
     gamma1: float = Field(gt=0)
     gamma2: float = Field(gt=0)
-    output_weights: str = "identity"
-
-    @field_validator("activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        ne.activation(name)
-        return name
+    output_weights: OutputWeights = "identity"
 
 
 def cost(cell: Cell) -> float:

@@ -10,9 +10,10 @@ n × n matrix, n ~ d², shift a share 1/d of them: a slope near −1, at most �
 from typing import Any
 
 import numpy as np
+from _names import WORDS, Activation
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field, field_validator
+from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import exponent, mean
@@ -23,22 +24,14 @@ from ntk_eoc.spectra.quadratic_scaling import outliers
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
-WORDS = {"relu": "ReLU", "abs": "absolute value", "quadratic": "$s^2$"}
-
 
 class Cell(config.Cell):
     """One size of matrix and activation."""
 
-    activation: str
+    activation: Activation
     d: int = Field(ge=4)
     gamma1: float = Field(gt=0)
     gamma2: float = Field(gt=0)
-
-    @field_validator("activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        ne.activation(name)
-        return name
 
 
 def cost(cell: Cell) -> float:

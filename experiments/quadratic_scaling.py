@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from _names import WORDS, Activation, OutputWeights
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field, field_validator
+from pydantic import Field
 
 import ntk_eoc as ne
-from ntk_eoc.checks import unknown_name
 from ntk_eoc.report import style
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
@@ -25,33 +25,18 @@ from ntk_eoc.spectra.quadratic_scaling import outliers
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
-WORDS = {"relu": "ReLU", "abs": "absolute value", "quadratic": "$s^2$"}
-D_WORDS = {"identity": "1", "two_valued": "½, 3/2", "uniform": "U[½, 3/2]", "rademacher": "±1"}
 BINS = 60
 
 
 class Cell(config.Cell):
     """One matrix size, activation, law of D and pair of ratios."""
 
-    activation: str
+    activation: Activation
     gamma1: float = Field(gt=0)
     gamma2: float = Field(gt=0)
-    output_weights: str = "identity"
+    output_weights: OutputWeights = "identity"
     entries: str = "gaussian"
     side: int = Field(ge=8, description="√(dp)")
-
-    @field_validator("activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        ne.activation(name)
-        return name
-
-    @field_validator("output_weights")
-    @classmethod
-    def _known_weights(cls, name: str) -> str:
-        if name not in two_layer.WEIGHTS:
-            raise ValueError(unknown_name("output_weights", name, two_layer.WEIGHTS))
-        return name
 
 
 def size_of(cell: Any) -> tuple[int, int, int]:
@@ -190,7 +175,7 @@ def _panel(ax: Axes, record: Any) -> None:
     ax.set(ylim=(0, high), xlim=(-0.02 * arrays["bin_edges"][-1], arrays["bin_edges"][-1]))
     name = WORDS.get(cell.activation, cell.activation)
     ax.set_title(
-        f"{name}, $D$: {D_WORDS[cell.output_weights]}\n"
+        f"{name}, $D$: {WORDS[cell.output_weights]}\n"
         rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$",
         fontsize=6,
         pad=2,
@@ -234,11 +219,13 @@ def _distances(records: list[Any]) -> Figure:
         found, population = record.arrays["kolmogorov"], record.arrays["population"]
         ax.plot(found, np.full(len(found), i), marker, color=color, alpha=0.35, markeredgewidth=0)
         ax.plot(np.mean(found), i, marker, color=color)
+        if not free:
+            ax.plot(np.mean(record.arrays["matched"]), i, "x", color=color)
         if np.any(population != found):
             ax.plot(np.mean(population), i, marker, color=color, fillstyle="none")
         name = WORDS.get(cell.activation, cell.activation)
         labels.append(
-            rf"{name}, $D$: {D_WORDS[cell.output_weights]}, $\gamma_1={cell.gamma1:g}$,"
+            rf"{name}, $D$: {WORDS[cell.output_weights]}, $\gamma_1={cell.gamma1:g}$,"
             rf" $\gamma_2={cell.gamma2:g}$"
         )
     for limit, free in ((0.02, True), (0.05, False)):
@@ -257,12 +244,11 @@ def _distances(records: list[Any]) -> Figure:
         "s",
         color="0.4",
         fillstyle="none",
-        label="law of the population of D, not the drawn D",
+        label="from the law at the law of $D$, not at the drawn $D$",
     )
-    ax.set(
-        xlabel="Kolmogorov distance from the law at the drawn D; faint: single draws",
-        xlim=(0, None),
-    )
+    ax.plot([], [], "s", color="0.4", alpha=0.35, markeredgewidth=0, label="single draws")
+    ax.plot([], [], "x", color="0.4", label="the mean of the rest made that of the law, too")
+    ax.set(xlabel="Kolmogorov distance", xlim=(0, None))
     ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.12), fontsize=6)
     return figure
 

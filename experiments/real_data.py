@@ -13,17 +13,18 @@ f_0, which training does not take out of test points.
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from _names import accepted_by
 from _trained import init_of
 from flax import nnx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 import ntk_eoc as ne
 from ntk_eoc import data
@@ -47,7 +48,7 @@ class Cell(config.Cell):
     """
 
     way: Literal["limit", "linearised", "trained", "cross_entropy"]
-    activation: str
+    activation: Annotated[str, accepted_by(lambda name: init_of(name))]
     data: str
     n: int = Field(ge=2)
     n_test: int = Field(ge=1)
@@ -59,12 +60,6 @@ class Cell(config.Cell):
     steps: int = Field(ge=1)
     marks: int = Field(default=12, ge=2)
     minibatch: int = Field(default=64, ge=1)
-
-    @field_validator("activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        init_of(name)
-        return name
 
     @model_validator(mode="after")
     def _can_be_learnt(self) -> "Cell":

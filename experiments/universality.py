@@ -12,13 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _names import INPUTS, WORDS, Activation, Inputs
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field, field_validator
+from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc import data
-from ntk_eoc.checks import unknown_name
 from ntk_eoc.report import style
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov
@@ -26,32 +26,17 @@ from ntk_eoc.spectra.quadratic_scaling import outliers
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
-INPUTS = (*two_layer.ENTRIES, "digits")
-WORDS = {"relu": "ReLU", "abs": "absolute value", "digits": "whitened digits"}
 BINS = 50
 
 
 class Cell(config.Cell):
     """One law of the inputs and activation; n points are projected to d whitened coordinates."""
 
-    activation: str
-    inputs: str
+    activation: Activation
+    inputs: Inputs
     n: int = Field(ge=16)
     d: int = Field(ge=4)
     gamma1: float = Field(gt=0)
-
-    @field_validator("activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        ne.activation(name)
-        return name
-
-    @field_validator("inputs")
-    @classmethod
-    def _known_inputs(cls, name: str) -> str:
-        if name not in INPUTS:
-            raise ValueError(unknown_name("inputs", name, INPUTS))
-        return name
 
 
 def whitened(n: int, d: int) -> np.ndarray:

@@ -25,6 +25,7 @@ SOURCES = (
     NOISE,
     EXPERIMENTS / "concentration.py",
     EXPERIMENTS / "_fresh.py",
+    EXPERIMENTS / "_names.py",
     EXPERIMENTS / "real_data.py",
     EXPERIMENTS / "_trained.py",
 )
