@@ -8,7 +8,9 @@ import pytest
 import reference_gaussian as reference
 
 from ntk_eoc.activations import NAMED, Activation, activation
-from ntk_eoc.gaussian import ActivationError, dual, dual_gap, dual_prime, gaussian_mean, plan
+from ntk_eoc.gaussian import ActivationError, dual, dual_gap, dual_prime, gaussian_mean, many, plan
+from ntk_eoc.gaussian.smoothed import look_up, tabulate
+from ntk_eoc.gaussian.triples import MANY
 
 CLOSED = ["abs", "relu", "leaky_relu", "erf", "gelu", "sin", "cos", "exp", "quadratic"]
 
@@ -23,10 +25,13 @@ def delta_of(angle):
     return float(2 * np.sin(angle / 2) ** 2)
 
 
-def check_against_reference(name, triples):
-    """The tolerance of the issue, 1e-12 of the scale, and an estimate that is no boast."""
+def check_against_reference(name, triples, count=0):
+    """The tolerance of the issue, 1e-12 of the scale, and an estimate that is no boast.
+
+    The triples are repeated up to `count`: many are integrated by another rule.
+    """
     act = without_closed_form(name)
-    q1, q2, delta = map(np.array, zip(*triples, strict=True))
+    q1, q2, delta = np.resize(triples, (max(count, len(triples)), 3)).T
     for slope, integral in (
         (False, dual(act, q1, q2, delta)),
         (True, dual_prime(act, q1, q2, delta)),
@@ -53,7 +58,80 @@ def test_agrees_dual_with_mpmath(name):
 def test_agrees_dual_with_mpmath_on_the_grid(name):
     angles = (1e-6, 1e-3, 0.3, 1.5, 3.0, float(np.pi - 1e-6))
     variances = ((0.01, 0.01), (1.0, 1.0), (0.01, 25.0), (2.0, 9.0), (25.0, 25.0))
-    check_against_reference(name, [(*qs, delta_of(t)) for qs in variances for t in angles])
+    triples = [(*qs, delta_of(t)) for qs in variances for t in angles]
+    for count in (0, MANY):
+        check_against_reference(name, triples, count)
+
+
+@pytest.mark.parametrize("form", [dual, dual_prime])
+@pytest.mark.parametrize("name", ["hard_tanh", "tanh"])
+def test_agrees_many_triples_with_the_direct_rule(name, form):
+    act, rng = without_closed_form(name), np.random.default_rng(2)
+    q1, q2 = 10 ** rng.uniform(-2, np.log10(25), (2, MANY + 76))
+    q2[:300] = q1[:300] * rng.choice([1.0, 1 + 1e-6], 300)
+    theta = rng.uniform(1e-6, np.pi - 1e-6, q1.size)
+    ends = [0.0, 1e-12, 1e-6, 1e-3, 0.05, np.pi / 2, np.pi - 1e-3, np.pi - 1e-6, np.pi]
+    theta[:600] = rng.choice(ends, 600)
+    delta = 2 * np.sin(theta / 2) ** 2
+
+    def direct(q1, q2, delta):
+        halves = np.split(np.stack([q1, q2, delta]), 2, axis=1)
+        return np.concatenate([form(act, *half).value for half in halves])
+
+    found = form(act, q1, q2, delta)
+    scale = np.sqrt(direct(q1, q1, 0 * delta) * direct(q2, q2, 0 * delta))
+    error = np.abs(found.value - direct(q1, q2, delta))
+    assert (error <= 1e-12 * scale).all()
+    assert (error <= 10 * found.error).all()
+    assert (found.error <= 1e-12 * scale).all()
+
+
+@pytest.mark.parametrize("form", [dual, dual_prime])
+def test_agrees_many_triples_with_the_closed_form_at_any_variance(form):
+    act, plain = activation("relu"), without_closed_form("relu")
+    rng = np.random.default_rng(3)
+    q1, q2 = 10 ** rng.uniform(-3, 2.5, (2, MANY))
+    delta = 2 * np.sin(rng.uniform(0, np.pi, MANY) / 2) ** 2
+    found, exact = (form(phi, q1, q2, delta) for phi in (plain, act))
+    scale = np.sqrt(form(act, q1, q1, 0.0).value * form(act, q2, q2, 0.0).value)
+    error = np.abs(found.value - exact.value)
+    assert (error <= 1e-12 * scale).all()
+    assert (error <= 10 * found.error).all()
+
+
+def test_exact_duals_of_many_triples_do_not_depend_on_the_batch():
+    act, rng = without_closed_form("tanh"), np.random.default_rng(4)
+    triples = np.stack([*10 ** rng.uniform(-2, 1, (2, 2 * MANY)), rng.uniform(0, 2, 2 * MANY)])
+    triples[:2, 0] = 20.0
+    together = dual(act, *triples).value
+    half = dual(act, *triples[:, ::-2]).value
+    np.testing.assert_allclose(half, together[::-2], rtol=0, atol=1e-14)
+
+
+def test_exact_smoothed_relu_down_to_the_kink():
+    """E[max(a + τw, 0)] = a Φ(a/τ) + τ exp(−a²/2τ²)/√(2π)."""
+    act = without_closed_form("relu")
+    strips = tabulate(act, "value", plan(act), 25.0)
+    for tau in (0.0, 1e-14, 1e-6, 0.03, 0.7, 5.0):
+        strip = next(strip for strip in strips if tau <= strip.high)
+        x = np.linspace(-7, 7, 57)
+        a = np.concatenate([x * tau, x])
+        found, error = look_up(strip, jnp.asarray(a), jnp.asarray(tau))
+        y = a / max(tau, 1e-300)
+        exact = a * jax.scipy.stats.norm.cdf(y) + tau * jax.scipy.stats.norm.pdf(y)
+        # where φ smoothed is below 1e-20, the table holds 0, and 0 for its error
+        assert (np.abs(found - exact) <= 10 * error + 1e-20).all(), tau
+        assert (error <= 1e-13 * (1 + np.abs(a))).all(), tau
+
+
+def test_exact_many_triples_without_a_table_are_integrated_directly(monkeypatch):
+    wild = Activation("wild", lambda s: jnp.sin(60 * s) + s)
+    assert tabulate(wild, "value", plan(wild, 1.5), 1.5625) is None
+    act = without_closed_form("tanh")
+    triples = np.linspace((2.0, 3.0, 0.1), (3.0, 2.0, 1.9), MANY).T
+    monkeypatch.setattr(many, "tabulate", lambda *_: None)
+    value = dual(act, *triples).value
+    np.testing.assert_array_equal(value[:40], dual(act, *triples[:, :40]).value)
 
 
 @pytest.mark.parametrize(

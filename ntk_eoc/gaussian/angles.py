@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ntk_eoc.activations import Activation
+from ntk_eoc.gaussian.many import integrate_many
 from ntk_eoc.gaussian.table import COEFFICIENTS, NODES, X
-from ntk_eoc.gaussian.triples import AGREE, Estimates, Kind, integrate_all
+from ntk_eoc.gaussian.triples import AGREE, Estimates, Kind
 
 HALVINGS = 44  # the last panel at an end is shorter than the rounding of 1 − ρ makes visible
 _TAIL = 3  # coefficients whose size tells the error of an interpolant
@@ -59,7 +60,7 @@ def interpolate(
         if not held:
             break
         panels = []
-        nodes = integrate_all(act, of, _node_triples([panel for panel, _ in held], q1, q2))
+        nodes = integrate_many(act, of, _node_triples([panel for panel, _ in held], q1, q2))
         rows = (x.reshape(-1, NODES) for x in nodes)
         for (panel, where), values, errors, scales in zip(held, *rows, strict=True):
             coefficients = COEFFICIENTS @ values

@@ -16,9 +16,10 @@ from jaxtyping import Array, ArrayLike, Float
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require
 from ntk_eoc.gaussian.angles import interpolate
+from ntk_eoc.gaussian.many import integrate_many
 from ntk_eoc.gaussian.panels import Panels, plan
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, mean
-from ntk_eoc.gaussian.triples import MANY, ROUNDING, Function, Kind, integrate, integrate_all
+from ntk_eoc.gaussian.triples import MANY, ROUNDING, Function, Kind, integrate
 
 
 class Integral(NamedTuple):
@@ -73,7 +74,8 @@ def _concrete(
     act: Activation, of: Kind, q1: ArrayLike, q2: ArrayLike, delta: ArrayLike
 ) -> tuple[Array, Array]:
     """Value and error, refined; by interpolation in the angle where one pair of variances serves
-    many angles. (Not for the gap, whose relative accuracy at small angles that would lose.)
+    many angles, over a table of φ smoothed where the variances are many too. (Not for the gap,
+    whose relative accuracy at small angles that would lose.)
     """
     q1, q2, delta = (np.asarray(x, np.float64) for x in (q1, q2, delta))
     full = np.broadcast_arrays(q1, q2, delta)
@@ -81,7 +83,7 @@ def _concrete(
     if q1.size == q2.size == 1 and delta.size >= MANY and of != "gap":
         found = interpolate(act, of, float(q1.item()), float(q2.item()), flat[2])
     else:
-        found = integrate_all(act, of, np.stack([*flat, 2 - flat[2]]))
+        found = integrate_many(act, of, np.stack([*flat, 2 - flat[2]]))
     value, error = (x.reshape(full[0].shape) for x in (found.value, found.error))
     return jnp.asarray(value), jnp.asarray(error)
 

@@ -335,12 +335,17 @@ def plan(act: Activation, q: float = SHARED_Q) -> Panels:
         ActivationError: If φ is not elementwise, not a number somewhere, constant, has a kink that
             `act.kinks` does not list, or has no Gaussian second moment at variance q.
     """
+    return _plan(act, shared_variance(act, q))
+
+
+def shared_variance(act: Activation, q: float) -> float:
+    """Return the variance >= q for which panels are planned, the same for many q."""
     shared = float(SHARED_Q * 4.0 ** level(q))
     try:
         check_growth(act, shared)
     except ActivationError:  # there may be a moment at q, though
-        return _plan(act, float(q))
-    return _plan(act, shared)
+        return float(q)
+    return shared
 
 
 @cache

@@ -32,7 +32,7 @@ def _weight(z: Array) -> Array:
     return jnp.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
 
 
-def _nodes(edges: Array, n: int) -> tuple[Array, Array]:
+def nodes(edges: Array, n: int) -> tuple[Array, Array]:
     """Return nodes and weights [p, n, *s] of the Gaussian measure on panels of edges [p + 1, *s].
 
     The node axes come first: XLA on a CPU vectorises a sum over leading axes only.
@@ -63,7 +63,7 @@ def _merge(a: Float[Array, "a u"], b: Float[Array, "b u"]) -> Float[Array, "a+b 
     return merged
 
 
-def _range(
+def mass_range(
     size: Callable[[Array], Array], root: Scalar, other: Scalar | None = None
 ) -> tuple[Scalar, Scalar]:
     """Return the range of z that holds all but 1e-15 of size(√q z)² and of the weight.
@@ -116,9 +116,9 @@ def _outer_edges(
 def mean(f: Callable[[Array], Array], panels: Panels, n: int, q: Scalar) -> Scalar:
     """Return E[f(√q z)]."""
     root = jnp.sqrt(q)
-    reach = _range(f, root)
+    reach = mass_range(f, root)
     hard = jnp.asarray(np.array(panels.kinks), root.dtype) / root
-    z, weight = _nodes(_outer_edges(panels, reach, root, root, hard), n)
+    z, weight = nodes(_outer_edges(panels, reach, root, root, hard), n)
     return jnp.sum(weight * f(root * z))
 
 
@@ -128,7 +128,7 @@ def moments(
     """Return E[f(√q z)²], E[f'(√q z)²] and the derivative of the first by q, E[f f' z]/√q."""
     root = jnp.sqrt(q)
     hard = jnp.asarray(np.array(panels.kinks), root.dtype) / root
-    z, weight = _nodes(_outer_edges(panels, _range(f, root), root, root, hard), n)
+    z, weight = nodes(_outer_edges(panels, mass_range(f, root), root, root, hard), n)
     value, slope = f(root * z), prime(root * z)
     return (
         jnp.sum((weight * value) * value),
@@ -137,23 +137,22 @@ def moments(
     )
 
 
-def _outer_nodes(
+def outer_edges(
     size: Callable[[Array], Array],
     panels: Panels,
-    n: int,
     root1: Scalar,
     root2: Scalar,
     rho: Scalar,
     s: Scalar,
-) -> tuple[Float[Array, "u"], Float[Array, "u"]]:
-    """Return nodes and weights of the outer variable.
+) -> tuple[Float[Array, "edges"], float]:
+    """Return the cuts of the outer variable, and the part of the integral that they hold.
 
     Products and squares of differences of an odd or even φ are even in (u, w): there u > 0 is
     half of the integral.
     """
     steady = jnp.where(jnp.abs(rho) > 1e-3, rho, jnp.where(rho < 0, -1e-3, 1e-3))
     smoothed = [(c, t) for c in panels.kinks for t in _TRANSITION]
-    low, high = _range(size, root1, root2)
+    low, high = mass_range(size, root1, root2)
     sharp, part = np.array(panels.kinks), 1.0
     if panels.parity:
         # The kinks are symmetric, so those on the right are there for −ρ too.
@@ -163,8 +162,56 @@ def _outer_nodes(
     centre, width = (jnp.asarray(x, root1.dtype) for x in np.reshape(smoothed, (-1, 2)).T)
     hard = [jnp.asarray(sharp, root1.dtype) / root1, (centre / root2 + width * s) / steady]
     edges = _outer_edges(panels, (low, high), root1, root2 * rho, jnp.concatenate(hard), part)
-    u, weight = _nodes(edges, n)
-    return u.ravel(), weight.ravel() / part
+    return edges, part
+
+
+def smooth(
+    h: Callable[[Array], tuple[Array, ...]],
+    panels: Panels,
+    n: int,
+    reach: tuple[Scalar, Scalar],
+    root: Scalar,
+    centre: Float[Array, "u"],
+    s: Scalar | Float[Array, "u"],
+    origin: float | Float[Array, "u"] = 0.0,
+) -> tuple[Float[Array, "u"], ...]:
+    """Return the means E_w[h(origin + √q (centre + s w))], w standard normal.
+
+    Args:
+        h: y [1, n, U] -> integrands, a tuple.
+        panels: The cuts of everything in h, in y.
+        n: Nodes a panel.
+        reach: Range of w.
+        root: √q.
+        centre: Of any sign.
+        s: Widths >= 0.
+        origin: A kink that the centre is near to, where the width is so small that their
+            difference must be exact.
+    """
+    low, high = reach
+    start, middle, s = (jnp.atleast_1d(x)[None] for x in (origin, centre, s))
+    width = jnp.maximum(s, 1e-30)
+    share = jnp.asarray(np.linspace(0, 1, panels.gauss + 1)[:, None], centre.dtype)
+    edges = jnp.broadcast_to(low + (high - low) * share, (panels.gauss + 1, centre.size))
+    if panels.breaks:
+        cuts = jnp.asarray(np.array(panels.breaks)[:, None], centre.dtype)
+        moving = np.isin(panels.breaks, panels.kinks)[:, None]
+        inner = jnp.clip(((cuts - start) / root - middle) / width, low, high)
+        edges = _merge(jnp.where(moving, inner, stop_gradient(inner)), edges)
+
+    def panel(
+        totals: tuple[Array, ...], ends: tuple[Array, Array]
+    ) -> tuple[tuple[Array, ...], None]:
+        # One panel of all inner integrals at a time: XLA would compute whole arrays of nodes anew
+        # for each of their uses.
+        w, weight = nodes(jnp.stack(ends), n)
+        y = start[None] + root * (middle[None] + s[None] * w)
+        sums = (jnp.sum(weight * value, (0, 1)) for value in h(y))
+        return tuple(t + x for t, x in zip(totals, sums, strict=True)), None
+
+    count = len(jax.eval_shape(h, centre[None, None]))
+    zeros = (jnp.zeros_like(centre),) * count
+    return jax.lax.scan(panel, zeros, (edges[:-1], edges[1:]))[0]
 
 
 def bivariate(
@@ -191,35 +238,21 @@ def bivariate(
         eta: 1 + ρ, which need not be computed from delta where that would lose digits.
     """
     root1, root2 = jnp.sqrt(q1), jnp.sqrt(q2)
+    rho, s = cosine_and_sine(delta, eta)
+    edges, part = outer_edges(size, panels, root1, root2, rho, s)
+    u, weight = (x.ravel() for x in nodes(edges, n))
+    means = smooth(
+        lambda y2: h(root1 * u[None, None], y2),
+        panels, n, mass_range(size, root2), root2, rho * u, s,
+    )  # fmt: skip
+    return tuple(jnp.sum((weight / part) * x) for x in means)
+
+
+def cosine_and_sine(delta: Scalar, eta: Scalar) -> tuple[Scalar, Scalar]:
+    """Return ρ and √(1 − ρ²) of 1 − ρ and 1 + ρ, differentiable at ρ = ±1 too."""
     rho = jnp.where(delta < 1, 1 - delta, eta - 1)
     square = delta * eta
-    s = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
-    u, weight = _outer_nodes(size, panels, n, root1, root2, rho, s)
-
-    low, high = _range(size, root2)
-    width = jnp.maximum(s, 1e-30)
-    share = jnp.asarray(np.linspace(0, 1, panels.gauss + 1)[:, None], q1.dtype)
-    edges = jnp.broadcast_to(low + (high - low) * share, (panels.gauss + 1, u.size))
-    if panels.breaks:
-        cuts = jnp.asarray(np.array(panels.breaks)[:, None], q1.dtype)
-        moving = np.isin(panels.breaks, panels.kinks)[:, None]
-        inner = jnp.clip((cuts / root2 - (rho * u)[None, :]) / width, low, high)
-        edges = _merge(jnp.where(moving, inner, stop_gradient(inner)), edges)
-
-    def panel(
-        totals: tuple[Array, ...], ends: tuple[Array, Array]
-    ) -> tuple[tuple[Array, ...], None]:
-        # One panel of all inner integrals at a time: XLA would compute whole arrays of nodes anew
-        # for each of their uses.
-        w, weight = _nodes(jnp.stack(ends), n)
-        column = u[None, None]
-        values = h(root1 * column, root2 * (rho * column + s * w))
-        sums = (jnp.sum(weight * value, (0, 1)) for value in values)
-        return tuple(t + x for t, x in zip(totals, sums, strict=True)), None
-
-    count = len(jax.eval_shape(h, u, u))
-    inner_integrals, _ = jax.lax.scan(panel, (jnp.zeros_like(u),) * count, (edges[:-1], edges[1:]))
-    return tuple(jnp.sum(weight * x) for x in inner_integrals)
+    return rho, jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 
 def over_triples(

@@ -60,7 +60,7 @@ def in_float64(f: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def _pair(act: Activation, of: Kind) -> tuple[Function, Callable[[Array, Array], Array]]:
+def integrand(act: Activation, of: Kind) -> tuple[Function, Callable[[Array, Array], Array]]:
     """Return the function whose size sets the scale, and the integrand of a kind of integral."""
     if of == "value":
         return act, lambda a, b: act(a) * act(b)
@@ -80,11 +80,11 @@ def integrate(
     eta: Float[Array, "t"],
 ) -> tuple[Float[Array, "t"], Float[Array, "t"], Float[Array, "t"]]:
     """Return values, error estimates and scales, by two rules on the same panels."""
-    f, integrand = _pair(act, of)
+    f, product = integrand(act, of)
 
     def one(q1: Array, q2: Array, delta: Array, eta: Array) -> tuple[Array, ...]:
         fine, coarse = (
-            bivariate(lambda a, b: (integrand(a, b),), f, panels, n, q1, q2, delta, eta)[0]
+            bivariate(lambda a, b: (product(a, b),), f, panels, n, q1, q2, delta, eta)[0]
             for n in (FINE, COARSE)
         )
         squares = [mean(lambda s: f(s) ** 2, panels, COARSE_1D, q) for q in (q1, q2)]
