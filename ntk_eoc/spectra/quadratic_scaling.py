@@ -19,6 +19,7 @@ import numpy as np
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.gaussian import plan
+from ntk_eoc.gaussian.panels import check_slope
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, mean
 from ntk_eoc.gaussian.triples import ROUNDING, in_float64
 from ntk_eoc.spectra.covariance_law import covariance_law
@@ -51,8 +52,9 @@ def coefficients(act: Activation) -> Coefficients:
     A ν² below ten times its error is returned as 0 (φ quadratic).
 
     Raises:
-        ActivationError: If φ' cannot be integrated; the message says why and what to do.
+        ActivationError: If φ' is 0 or cannot be integrated; the message says what to do.
     """
+    check_slope(act)
     panels, one = plan(act, 1.0), jnp.ones(())
     integrands = (act.prime, lambda z: z * act.prime(z), lambda z: act.prime(z) ** 2)
     fine, coarse = (
@@ -103,7 +105,7 @@ def quadratic_scaling_law(
         `outliers`.
 
     Raises:
-        ValueError: If a ratio is not positive, D is not finite, or φ' vanishes.
+        ValueError: If a ratio is not positive, D is not finite, φ is linear, or φ' is 0.
     """
     gamma1, gamma2 = require_number("gamma1", gamma1), require_number("gamma2", gamma2)
     require(gamma1 > 0, "gamma1", "> 0", gamma1)

@@ -314,6 +314,10 @@ def test_exact_distances_of_quantiles_are_small_and_of_shifts_known():
             "`act` must be an activation that is not linear",
         ),
         (
+            lambda: quadratic_scaling_law(ne.Activation("step", jnp.sign, (0.0,)), 0.5, 1.0),
+            "'step' must have a slope",
+        ),
+        (
             lambda: two_layer.entries(jax.random.key(0), "cauchy", (2, 2), "float32"),
             "`entries` must be one of",
         ),
