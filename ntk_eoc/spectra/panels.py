@@ -38,7 +38,7 @@ def weighted(
     Not by `@`: where another process wants the cores too, the threads of BLAS wait for one another,
     and a short sum was measured a hundred times slower.
     """
-    return np.einsum("...j,j->...", values, weights)
+    return np.asarray(np.einsum("...j,j->...", values, weights))
 
 
 @dataclass(frozen=True, eq=False)
