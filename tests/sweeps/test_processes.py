@@ -31,10 +31,10 @@ def measured(traces: Path) -> Counter[str]:
     )
 
 
-def start(*arguments: str | Path) -> subprocess.Popen:
+def start(*arguments: str | Path, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         command(*arguments),
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -67,10 +67,11 @@ def test_exact_dead_workers_are_replaced_and_deadly_cells_recorded(tmp_path):
 
 
 def test_exact_ctrl_c_stops_and_says_how_to_go_on(tmp_path):
-    # Long enough that a starved machine still interrupts it before its end.
-    values = ("fixed.sleep=0.4", "seeds_per_cell=1", "grid.size=[2]", "seeds=24")
+    values = ("seeds_per_cell=1", "grid.size=[2]", "seeds=24")
     out = tmp_path / "out"
-    process = start("run", CONFIG, "--out", out, *overrides(*values), "--workers", "2")
+    arguments = ("run", CONFIG, "--out", out, *overrides(*values), "--workers", "2")
+    # Long enough that a starved machine still interrupts it before its end.
+    process = start(*arguments, NOISE_SLEEP="2")
     wait_for_records(process, out, 3)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
