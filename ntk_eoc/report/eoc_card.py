@@ -5,6 +5,7 @@ import importlib.util
 import math
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import jax
@@ -15,20 +16,11 @@ from matplotlib.figure import Figure
 
 from ntk_eoc.activations import AbsLinear, Activation, activation
 from ntk_eoc.checks import unknown_name
-from ntk_eoc.eoc import (
-    EdgeCurve,
-    Init,
-    activation_class,
-    activation_moments,
-    depth_scales,
-    edge_curve,
-    edge_of_chaos,
-    special_points,
-)
-from ntk_eoc.gaussian import ActivationError, plan
-from ntk_eoc.kernels.dual_recursion import dual_recursion
-from ntk_eoc.kernels.infinite import ntk_infinite
+from ntk_eoc.eoc import Class, EdgeCurve, EdgeSummary, Init, activation_moments, summarise
+from ntk_eoc.gaussian import ActivationError
+from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
 from ntk_eoc.report import figures, style
+from ntk_eoc.spectra.deep_limit import deep_offdiagonal
 
 DEPTHS = (3, 10, 30, 100)
 
@@ -86,76 +78,58 @@ def _module(name: str):  # type: ignore[no-untyped-def]
     return module
 
 
-def _chosen(act: Activation, sigma_b: float | None) -> tuple[Init | None, str]:
-    """The point the card draws, and why it is that one, or why there is none."""
-    try:
-        if sigma_b is not None:
-            return edge_of_chaos(act, sigma_b=sigma_b), f"the point with σ_b = {sigma_b:g}"
-        if isinstance(act, AbsLinear):
-            return edge_of_chaos(act), "the line's q = 1"
-        return edge_of_chaos(act), "the point with χ_∥ = 1"
-    except ActivationError:
-        raise
-    except ValueError as error:
-        if sigma_b is None:
-            curve = edge_curve(act)
-            if curve.exists.any():
-                there = curve.q[curve.exists]
-                q = float(np.clip(1.0, there[0], there[-1]))
-                return edge_of_chaos(act, q=q), "no single point has χ_∥ = 1; this has q nearest 1"
-        return None, str(error)
-
-
-def describe(act: Activation, init: Init | None, why: str, curve: EdgeCurve) -> str:
+def describe(summary: EdgeSummary) -> str:
     """Return the text of the card."""
-    kind = activation_class(act)
-    panels = plan(act, float(curve.q[-1]))
-    parity = {1: "even", -1: "odd", 0: "neither even nor odd"}[panels.parity]
+    lines = _about_activation(summary) + _about_edge(summary)
+    if summary.point is None:
+        return "\n".join([*lines, f"point           none: {summary.why}"])
+    return "\n".join(lines + _about_point(summary))
+
+
+def _about_activation(summary: EdgeSummary) -> list[str]:
+    act, m = summary.activation, summary.moments
+    parity = {1: "even", -1: "odd", 0: "neither even nor odd"}[summary.parity]
+    kinks = f"kinks at {', '.join(f'{c:g}' for c in act.kinks)}" if act.kinks else "no kinks"
+    lines = [f"activation      {act.name}: {summary.kind}, {parity}, {kinks}"]
+    if isinstance(act, AbsLinear):
+        lines.append(f"constants       Δ = {act.delta:.6g}, κ = {act.kappa:.6g}")
+    if m is not None:
+        lines.append(f"E[φ(z)²]        {m.square[0]:.15g} ± {m.errors[0][0]:.0e}")
+        lines.append(f"E[φ'(z)²]       {m.slope[0]:.15g} ± {m.errors[1][0]:.0e}")
+    return lines
+
+
+def _about_edge(summary: EdgeSummary) -> list[str]:
+    curve = summary.curve
+    if isinstance(summary.activation, AbsLinear):
+        return ["edge of chaos   a line: the same σ_w, σ_b = 0, at every q"]
+    searched = f"{curve.q[0]:g} to {curve.q[-1]:g}"
+    if not curve.exists.any():
+        return [f"edge of chaos   none with σ_b² >= 0 (searched q from {searched})"]
+    q, b = curve.q[curve.exists], np.sqrt(np.maximum(curve.sigma_b2[curve.exists], 0))
+    return [
+        f"edge of chaos   q from {q[0]:.3g} to {q[-1]:.3g} (searched {searched}), "
+        f"σ_b from {b.min():.3g} to {b.max():.3g}",
+        *(f"χ_∥ = 1 at      {_told(point)}" for point in summary.special),
+    ]
+
+
+def _about_point(summary: EdgeSummary) -> list[str]:
+    point, at, scales = summary.point, summary.at_point, summary.scales
+    assert point is not None
+    assert at is not None
+    assert scales is not None
+    chi, error = float(at.chi_parallel[0]), float(at.error[0])
     lines = [
-        f"activation      {act.name}: {kind}, {parity}, "
-        + (f"kinks at {', '.join(f'{c:g}' for c in act.kinks)}" if act.kinks else "no kinks"),
-    ]
-    if isinstance(act, AbsLinear):
-        lines += [f"constants       Δ = {act.delta:.6g}, κ = {act.kappa:.6g}"]
-    if curve.q[-1] >= 1:
-        m = activation_moments(act, np.array([1.0]))
-        for label, value, error in (
-            ("E[φ(z)²]", m.square[0], m.errors[0][0]),
-            ("E[φ'(z)²]", m.slope[0], m.errors[1][0]),
-        ):
-            lines.append(f"{label:<15} {value:.15g} ± {error:.0e}")
-    if isinstance(act, AbsLinear):
-        lines.append("edge of chaos   a line: the same σ_w, σ_b = 0, at every q")
-    elif curve.exists.any():
-        q, b = curve.q[curve.exists], np.sqrt(np.maximum(curve.sigma_b2[curve.exists], 0))
-        lines.append(
-            f"edge of chaos   q from {q[0]:.3g} to {q[-1]:.3g} (searched {curve.q[0]:g} to "
-            f"{curve.q[-1]:g}), σ_b from {b.min():.3g} to {b.max():.3g}"
-        )
-        for point in special_points(act, curve):
-            lines.append(f"χ_∥ = 1 at      {_told(point)}")
-    else:
-        lines.append(
-            f"edge of chaos   none with σ_b² >= 0 (searched q from {curve.q[0]:g} to "
-            f"{curve.q[-1]:g})"
-        )
-    if init is None:
-        return "\n".join([*lines, f"point           none: {why}"])
-    chi = float(edge_curve(act, np.array([init.q])).chi_parallel[0])
-    error = float(edge_curve(act, np.array([init.q])).error[0])
-    lines += [
-        f"point           {_told(init)}",
-        f"                ({why}; error of σ_b² {error:.0e}; χ_⊥ = 1, χ_∥ = {chi:.12g})",
-    ]
-    scales = depth_scales(init)
-    lines.append(
+        f"point           {_told(point)}",
+        f"                ({summary.why}; error of σ_b² {error:.0e}; χ_⊥ = 1, χ_∥ = {chi:.12g})",
         f"depth scales    of the variance, 1/|ln|χ_∥||: {_layers(scales.variance)}; "
-        f"of the correlation, 1/|ln χ_⊥|: {_layers(scales.correlation)}"
-    )
-    lines.append(f"deep limit      {_limit_words(act, kind, chi)}")
-    if panels.parity == 1:
+        f"of the correlation, 1/|ln χ_⊥|: {_layers(scales.correlation)}",
+        f"deep limit      {_limit_words(summary, chi)}",
+    ]
+    if summary.parity == 1:
         lines.append("collisions      φ is even: x and −x collide after one layer, K∞ is singular")
-    return "\n".join(lines)
+    return lines
 
 
 def _layers(scale: float) -> str:
@@ -166,13 +140,17 @@ def _told(init: Init) -> str:
     return f"σ_w = {init.sigma_w:.13g}, σ_b = {init.sigma_b:.13g}, q = {init.q:.13g}"
 
 
-def _limit_words(act: Activation, kind: str, chi: float) -> str:
+def _limit_words(summary: EdgeSummary, chi: float) -> str:
+    act = summary.activation
     if isinstance(act, AbsLinear) and act.delta == 0:
         return "none: a linear network's kernel is l times the inner product"
     if abs(chi) > 1 + 1e-9:
         return f"none: the variance q is unstable (χ_∥ = {chi:.4g} > 1)"
-    numbers = ("2/3", "1/3", "n/2") if kind == "smooth" else ("3/4", "1/4", "n/3")
-    return "K∞/(l q) → {} I + {} 11ᵀ, condition number → 1 + {}".format(*numbers)
+    common = Fraction(deep_offdiagonal(summary.kind == "smooth")).limit_denominator(4)
+    return (
+        f"K∞/(l q) → {1 - common} I + {common} 11ᵀ, "
+        f"condition number → 1 + n/{(1 - common) / common}"
+    )
 
 
 def _circle(q: float, angles: np.ndarray) -> jax.Array:
@@ -201,9 +179,9 @@ def _draw_variance(ax: Axes, act: Activation, init: Init, largest: float) -> Non
 
 def _draw_cosine(ax: Axes, init: Init) -> None:
     angles = np.linspace(0, np.pi, 121)
-    pairs = dual_recursion(init, _circle(init.q, angles[:1]), _circle(init.q, angles), 2)
+    covariance = nngp_infinite(init, _circle(init.q, angles[:1]), _circle(init.q, angles), 2)
     rho = np.cos(angles)
-    ax.plot(rho, np.asarray(1 - pairs.delta)[0], label="cosine map")
+    ax.plot(rho, np.asarray(covariance)[0] / init.q, label="cosine map")
     ax.plot(rho, rho, **style.GUIDE)
     ax.set(xlabel=r"$\rho_k$", ylabel=r"$\rho_{k+1}$")
     ax.legend()
@@ -231,20 +209,20 @@ def _draw_curve(ax: Axes, curve: EdgeCurve, init: Init | None, act: Activation) 
     ax.legend()
 
 
-def _draw_kernel(ax: Axes, init: Init) -> None:
+def _draw_kernel(ax: Axes, init: Init, kind: Class) -> None:
     angles = np.concatenate([[0.0], np.geomspace(1e-3, np.pi, 160)])
     x = _circle(init.q, angles)
     for depth, line in zip(DEPTHS, style.LINES, strict=True):
         kernel = np.asarray(ntk_infinite(init, x[:1], x, depth))[0]
         ax.plot(angles, kernel / kernel[0], line, label=f"$l={depth}$")
-    deep = 1 / 3 if activation_class(init.activation) == "smooth" else 1 / 4
-    ax.axhline(deep, **style.GUIDE)
+    ax.axhline(deep_offdiagonal(kind == "smooth"), **style.GUIDE)
     ax.set(xlabel=r"angle $\theta$", ylabel=r"$K_\infty(\theta)/K_\infty(0)$")
     ax.legend()
 
 
-def draw(act: Activation, init: Init | None, curve: EdgeCurve) -> Figure:
+def draw(summary: EdgeSummary) -> Figure:
     """Draw φ and φ', the variance and cosine maps, the edge of chaos, and K∞ against the angle."""
+    act, init, curve = summary.activation, summary.point, summary.curve
     figure, axes = style.panels(3, rows=2)
     _draw_function(axes[0, 0], act)
     _draw_curve(axes[1, 0], curve, init, act)
@@ -254,10 +232,10 @@ def draw(act: Activation, init: Init | None, curve: EdgeCurve) -> Figure:
         return figure
     _draw_variance(axes[0, 1], act, init, float(curve.q[-1]))
     _draw_cosine(axes[0, 2], init)
-    _draw_kernel(axes[1, 1], init)
+    _draw_kernel(axes[1, 1], init, summary.kind)
     axes[1, 2].axis("off")
     text = f"$\\sigma_w={init.sigma_w:.6g}$\n$\\sigma_b={init.sigma_b:.6g}$\n$q={init.q:.6g}$\n"
-    axes[1, 2].text(0.05, 0.5, text + activation_class(act), va="center", fontsize=9)
+    axes[1, 2].text(0.05, 0.5, text + summary.kind, va="center", fontsize=9)
     return figure
 
 
@@ -274,11 +252,10 @@ def main(name: str, sigma_b: float | None = None, out: Path | None = None) -> li
     """
     start = time.perf_counter()
     act = load_activation(name)
-    init, why = _chosen(act, sigma_b)
-    curve = edge_curve(act)
-    print(describe(act, init, why, curve))
+    summary = summarise(act, sigma_b)
+    print(describe(summary))
     with style.context():
-        paths = figures.save(draw(act, init, curve), (out or Path()) / f"eoc_{act.name}")
+        paths = figures.save(draw(summary), (out or Path()) / f"eoc_{act.name}")
     for path in paths:
         print(f"figure          {path}")
     print(f"time            {time.perf_counter() - start:.1f} s")

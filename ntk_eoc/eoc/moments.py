@@ -1,0 +1,59 @@
+"""The Gaussian moments of φ on which the variance map and its slopes rest."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ntk_eoc.activations import Activation
+from ntk_eoc.gaussian import Panels, plan
+from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, moments
+from ntk_eoc.gaussian.triples import in_float64
+
+COUNT = 64  # variances evaluated at once, by one compiled function
+_ROUNDING = 5e-15  # of the moments, relative
+
+
+class Moments(NamedTuple):
+    """Gaussian moments of φ at variances q, each with an error estimate, [t].
+
+    Attributes:
+        square: E[φ(√q z)²].
+        slope: E[φ'(√q z)²].
+        growth: The derivative of `square` by q, E[φ φ' z]/√q.
+        errors: The three error estimates.
+    """
+
+    square: np.ndarray
+    slope: np.ndarray
+    growth: np.ndarray
+    errors: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _moments(act: Activation, panels: Panels, q: Float[Array, "t"]) -> tuple[Array, Array]:
+    fine, coarse = (
+        jax.vmap(lambda q, n=n: jnp.stack(moments(act, act.prime, panels, n, q)))(q)
+        for n in (FINE_1D, COARSE_1D)
+    )
+    return fine.T, jnp.abs(fine - coarse).T + _ROUNDING * jnp.abs(fine).T
+
+
+@in_float64
+def activation_moments(act: Activation, q: np.ndarray, panels: Panels | None = None) -> Moments:
+    """Return E[φ²], E[φ'²] and ∂E[φ²]/∂q at variances q.
+
+    Raises:
+        ActivationError: If φ cannot be integrated; the message says why and what to do.
+    """
+    q = np.atleast_1d(np.asarray(q, np.float64))
+    panels = panels or plan(act, float(q.max()))
+    padded = np.resize(q, (-(-q.size // COUNT), COUNT))
+    pieces = [_moments(act, panels, jnp.asarray(row)) for row in padded]
+    values, errors = (
+        np.concatenate([np.asarray(p[i]) for p in pieces], 1)[:, : q.size] for i in (0, 1)
+    )
+    return Moments(values[0], values[1], values[2], (errors[0], errors[1], errors[2]))
