@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ntk_eoc.kernels.layerwise import ntk_layerwise
     from ntk_eoc.kernels.matrix import ntk_matrix, with_outputs
     from ntk_eoc.kernels.sampled import ntk_sampled
-    from ntk_eoc.network import MLP, functional, widths
+    from ntk_eoc.network import MLP, draw_params, functional, mlp, widths
     from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
     from ntk_eoc.spectra.laws import SpectralLaw, marchenko_pastur
     from ntk_eoc.spectra.quadratic_scaling import quadratic_scaling_law
@@ -59,7 +59,9 @@ _HOME = {
     "free_multiplicative_convolution": "spectra.free_convolution",
     "quadratic_scaling_law": "spectra.quadratic_scaling",
     "MLP": "network",
+    "draw_params": "network",
     "functional": "network",
+    "mlp": "network",
     "widths": "network",
 }
 
@@ -86,6 +88,8 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "quadratic_scaling_law",
     "MLP",
     "functional",
+    "mlp",
+    "draw_params",
     "widths",
     "training",
     "data",

@@ -1,4 +1,6 @@
-"""The network: a Flax NNX MLP in the NTK parametrisation, and the schedules of its widths.
+"""The network: an MLP in the NTK parametrisation, and the schedules of its widths.
+
+It comes as a Flax NNX module (`MLP`) and as a pure function of its parameters (`mlp`).
 
 The only module that imports Flax; everything else sees `f(params, x)` or plain arrays.
 """
@@ -6,7 +8,7 @@ The only module that imports Flax; everything else sees `f(params, x)` or plain 
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -48,8 +50,23 @@ def widths(schedule: str, m: int, depth: int, outputs: int = 1) -> tuple[int, ..
     return (*hidden, require_count("outputs", outputs))
 
 
-class Layer(nnx.Module):
-    """z = scale · W x/√m_in + σ_b β.
+def _linear(
+    weight: Float[Array, "m d"],
+    bias: Float[Array, "m"] | None,
+    scale: float,
+    sigma_b: float,
+    x: Float[Array, "... d"],
+) -> Float[Array, "... m"]:
+    """Return z = scale · W x/√d + σ_b β."""
+    x = x.astype(weight.dtype)
+    scale = scale / weight.shape[1] ** 0.5
+    z = scale * jnp.matmul(x, weight.T, precision=Precision.HIGHEST)
+    # Explicitly, for jax_numpy_rank_promotion="raise".
+    return z if bias is None else z + jnp.broadcast_to(sigma_b * bias, z.shape)
+
+
+class ScaledLinear(nnx.Module):
+    """One layer in the NTK parametrisation, z = scale · W x/√m_in + σ_b β.
 
     Args:
         weight: W.
@@ -65,18 +82,14 @@ class Layer(nnx.Module):
         scale: float,
         sigma_b: float,
     ) -> None:
-        self.scale, self.sigma_b = scale / weight.shape[1] ** 0.5, sigma_b
+        self.scale, self.sigma_b = scale, sigma_b
         self.weight = nnx.Param(weight)
         self.bias = None if bias is None else nnx.Param(bias)
 
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... m"]:
         """Return z of inputs x."""
-        weight = self.weight[...]
-        z = self.scale * jnp.matmul(x.astype(weight.dtype), weight.T, precision=Precision.HIGHEST)
-        if self.bias is None:
-            return z
-        # Explicitly, for jax_numpy_rank_promotion="raise".
-        return z + jnp.broadcast_to(self.sigma_b * self.bias[...], z.shape)
+        bias = None if self.bias is None else self.bias[...]
+        return _linear(self.weight[...], bias, self.scale, self.sigma_b, x)
 
 
 def _normal_arrays(key: Array, shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
@@ -120,7 +133,7 @@ class MLP(nnx.Module):
         depth = len(weights)
         self.init = init
         self.layers = nnx.List(
-            Layer(
+            ScaledLinear(
                 arrays[k],
                 arrays[depth + k - 1] if init.sigma_b and k > 0 else None,
                 init.sigma_w if k > 0 else 1.0,
@@ -159,6 +172,29 @@ def functional(
     return partial(_apply, graph), nnx.to_pure_dict(state)
 
 
+@cache
+def mlp(init: Init) -> Callable[[Params, Float[Array, "d"]], Float[Array, "k"]]:
+    """Return the pure f(params, x) of an `MLP` at the scales of `init`, for any widths and depth.
+
+    Equal `init` give the same function, so that what was compiled for it is shared. Draw its
+    parameters with `draw_params`.
+    """
+    return partial(_forward, init)
+
+
+def _forward(init: Init, params: Params, x: Float[Array, "... d"]) -> Float[Array, "... k"]:
+    layers = [params["layers"][i] for i in range(len(params["layers"]))]
+    z = _linear(layers[0]["weight"], None, 1.0, 0.0, x)
+    for layer in layers[1:]:
+        x = init.activation(z)
+        z = _linear(layer["weight"], layer.get("bias"), init.sigma_w, init.sigma_b, x)
+    return z
+
+
 def draw_params(key: Array, init: Init, d: int, widths: Sequence[int], dtype: Any = None) -> Params:
-    """Draw the parameters of a fresh `MLP`; pure in `key`, so that `jax.vmap` draws many."""
+    """Draw the parameters of a fresh network, i.i.d. N(0, 1) weights and biases.
+
+    They are those of `MLP(init, d, widths, rngs=nnx.Rngs(params=key), dtype=dtype)`, in the tree
+    that `functional` gives. Pure in `key`, so that `jax.vmap` draws many networks.
+    """
     return functional(MLP(init, d, widths, rngs=nnx.Rngs(params=key), dtype=dtype))[1]

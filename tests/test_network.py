@@ -6,7 +6,6 @@ import references
 from flax import nnx
 
 import ntk_eoc as ne
-from ntk_eoc.network import draw_params
 
 
 def test_exact_widths():
@@ -27,6 +26,18 @@ def test_agrees_with_the_definition(sigma_b):
     x = jax.random.normal(jax.random.key(1), (4,))
     np.testing.assert_allclose(f(params, x), references.mlp_forward(init, params, x), rtol=1e-13)
     np.testing.assert_array_equal(f(params, x), mlp(x))
+    np.testing.assert_array_equal(ne.mlp(init)(params, x), mlp(x))
+
+
+@pytest.mark.parametrize("widths", [(3,), (6, 5, 3)])
+def test_exact_the_pure_function_is_the_module(widths):
+    init, key = ne.Init(ne.activation("tanh"), 1.2, 0.6), jax.random.key(5)
+    params = ne.draw_params(key, init, 4, widths, jnp.float32)
+    module = ne.MLP(init, 4, widths, rngs=nnx.Rngs(params=key), dtype=jnp.float32)
+    x = jax.random.normal(jax.random.key(1), (2, 4))
+    assert ne.mlp(init) is ne.mlp(ne.Init(ne.activation("tanh"), 1.2, 0.6))
+    assert ne.mlp(init)(params, x).dtype == jnp.float32
+    np.testing.assert_array_equal(ne.mlp(init)(params, x), module(x))
 
 
 def test_exact_a_batch_is_its_rows_without_rank_promotion():
@@ -58,8 +69,8 @@ def test_within_error_the_output_variance_is_q():
 def test_exact_vmapped_draws_are_the_single_ones():
     init = ne.edge_of_chaos(ne.activation("relu"))
     keys = jax.random.split(jax.random.key(0), 3)
-    many = jax.vmap(lambda key: draw_params(key, init, 3, (4, 1)))(keys)
-    one = draw_params(keys[1], init, 3, (4, 1))
+    many = jax.vmap(lambda key: ne.draw_params(key, init, 3, (4, 1)))(keys)
+    one = ne.draw_params(keys[1], init, 3, (4, 1))
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[1], b), many, one)
 
 
