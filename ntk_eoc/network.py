@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.lax import Precision
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from ntk_eoc.checks import require_count, unknown_name
 from ntk_eoc.eoc import Init
@@ -51,18 +51,19 @@ def widths(schedule: str, m: int, depth: int, outputs: int = 1) -> tuple[int, ..
 
 
 def _linear(
-    weight: Float[Array, "m d"],
-    bias: Float[Array, "m"] | None,
+    weight: Float[ArrayLike, "m d"],
+    bias: Float[ArrayLike, "m"] | None,
     scale: float,
     sigma_b: float,
     x: Float[Array, "... d"],
 ) -> Float[Array, "... m"]:
     """Return z = scale · W x/√d + σ_b β."""
+    weight = jnp.asarray(weight)  # parameters may be NumPy arrays
     x = x.astype(weight.dtype)
     scale = scale / weight.shape[1] ** 0.5
     z = scale * jnp.matmul(x, weight.T, precision=Precision.HIGHEST)
     # Explicitly, for jax_numpy_rank_promotion="raise".
-    return z if bias is None else z + jnp.broadcast_to(sigma_b * bias, z.shape)
+    return z if bias is None else z + jnp.broadcast_to(sigma_b * jnp.asarray(bias), z.shape)
 
 
 class ScaledLinear(nnx.Module):
