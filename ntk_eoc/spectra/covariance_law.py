@@ -23,7 +23,7 @@ from ntk_eoc.spectra.free_convolution import Curve, gram_curve, gram_law, invert
 from ntk_eoc.spectra.gauss_rules import gauss_rule, rule_of_moments
 from ntk_eoc.spectra.law_algebra import classical_convolution, mixture, scaled
 from ntk_eoc.spectra.laws import GaussRuled, SpectralLaw, from_atoms, gathered, marchenko_pastur
-from ntk_eoc.spectra.panels import Panels, cauchy, interpolate, resolve, weighted
+from ntk_eoc.spectra.piecewise import PiecewiseDensity, cauchy, interpolate, resolve, weighted
 
 OF_SQUARES, POINTS = 16, 48  # points of the rules of D² and of the rest of μ
 SAMPLES, RADIUS = 96, 0.85  # of the ellipse, |w| = RADIUS, z = (w + 1/w)/2 on [−1, 1]
@@ -146,7 +146,7 @@ def _known_atoms(
 @lru_cache(maxsize=64)
 def _parts(
     nu2: float, c1: float, gamma2: float, t: tuple[float, ...], mass: tuple[float, ...]
-) -> tuple[Panels, tuple[float, float], Float[np.ndarray, "q"], float]:
+) -> tuple[PiecewiseDensity, tuple[float, float], Float[np.ndarray, "q"], float]:
     """The density on [b, M], the interval of the rest, the rest's moments of U_j, their error."""
     squares = np.array(t), np.array(mass)
     top = _Top(nu2, c1, gamma2, squares)

@@ -15,7 +15,7 @@ range of G is nearest; its support function is the lowest edge of a real law. Nu
 import numpy as np
 from jaxtyping import Bool, Complex, Float
 
-from ntk_eoc.spectra.panels import weighted
+from ntk_eoc.spectra.piecewise import weighted
 
 Squares = tuple[Float[np.ndarray, "j"], Float[np.ndarray, "j"]]  # values of D² and their masses
 

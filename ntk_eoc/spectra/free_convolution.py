@@ -20,7 +20,7 @@ from jaxtyping import Bool, Complex, Float
 
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.spectra.laws import EMPTY, GaussRuled, MarchenkoPastur, SpectralLaw
-from ntk_eoc.spectra.panels import CHUNK, cauchy, weighted
+from ntk_eoc.spectra.piecewise import CHUNK, cauchy, weighted
 
 # ζ -> ∫ t/(t − ζ) dμ and ∫ t²/(t − ζ)² dμ.
 Integrals = Callable[

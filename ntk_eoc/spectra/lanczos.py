@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from ntk_eoc.checks import require_count
 from ntk_eoc.spectra.laws import SpectralLaw, from_atoms
-from ntk_eoc.spectra.panels import weighted
+from ntk_eoc.spectra.piecewise import weighted
 
 
 class Quadrature(NamedTuple):

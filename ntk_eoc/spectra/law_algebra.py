@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.spectra.laws import EMPTY, NO_PIECES, SpectralLaw, gathered
-from ntk_eoc.spectra.panels import interpolate
+from ntk_eoc.spectra.piecewise import interpolate
 
 
 def _cut(

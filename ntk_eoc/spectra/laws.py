@@ -1,7 +1,7 @@
 """Laws of eigenvalues: atoms and a density, with the operations that need no free probability.
 
 A law is measured through its pieces: the atoms, and the density resolved on panels
-(`spectra.panels`), from which mass, moments, distribution function and Stieltjes transform follow
+(`spectra.piecewise`), from which mass, moments, distribution function and Stieltjes transform follow
 to about twelve digits. All is host mathematics in NumPy float64; nothing here is traced by JAX.
 """
 
@@ -16,7 +16,14 @@ from jaxtyping import Complex, Float
 from numpy.typing import ArrayLike
 
 from ntk_eoc.checks import require, require_count, require_number
-from ntk_eoc.spectra.panels import Density, Panels, cauchy, cumulative, resolve, weighted
+from ntk_eoc.spectra.piecewise import (
+    Density,
+    PiecewiseDensity,
+    cauchy,
+    cumulative,
+    resolve,
+    weighted,
+)
 
 MASS_TOLERANCE = 1e-8
 EMPTY = np.zeros((0,))
@@ -44,7 +51,7 @@ class SpectralLaw:
     doubt: float = 0.0
 
     @cached_property
-    def panels(self) -> Panels | None:
+    def panels(self) -> PiecewiseDensity | None:
         """The density as polynomials; None for a law of atoms alone."""
         if self.pdf is None or not len(self.pieces):
             return None

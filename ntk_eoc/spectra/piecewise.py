@@ -42,7 +42,7 @@ def weighted(
 
 
 @dataclass(frozen=True, eq=False)
-class Panels:
+class PiecewiseDensity:
     """Pieces f(s) ds = ρ(x) dx with x = origin + sign s², lo <= s <= hi.
 
     Attributes:
@@ -90,7 +90,9 @@ class Panels:
         return float(np.sum(np.abs(self.coefficients[:, -2:]) * self.half[:, None]))
 
 
-def resolve(density: Density, pieces: Float[np.ndarray, "i 2"], tolerance: float = 1e-12) -> Panels:
+def resolve(
+    density: Density, pieces: Float[np.ndarray, "i 2"], tolerance: float = 1e-12
+) -> PiecewiseDensity:
     """Refine panels on each [a, b] until the last Legendre coefficients fall below `tolerance`.
 
     A panel is also left alone where halving it no longer helps: then it is the density's own
@@ -109,7 +111,7 @@ def resolve(density: Density, pieces: Float[np.ndarray, "i 2"], tolerance: float
     before = np.full(len(todo), np.inf)
     for split in range(MAX_SPLITS + 1):
         origin, sign, lo, hi = todo.T
-        panels = Panels(origin, sign, lo, hi, np.zeros((len(todo), ORDER)))
+        panels = PiecewiseDensity(origin, sign, lo, hi, np.zeros((len(todo), ORDER)))
         values = 2 * panels.s * density(panels.x.ravel()).reshape(panels.s.shape)
         tail = np.abs(values @ TO_COEFFICIENTS[-2:].T).sum(axis=1) * panels.half
         noise = (tail < NOISE) & (tail > before / 8)
@@ -132,11 +134,11 @@ def resolve(density: Density, pieces: Float[np.ndarray, "i 2"], tolerance: float
     )
     table = table[np.argsort(start, kind="stable")]
     origin, sign, lo, hi = table[:, :4].T
-    return Panels(origin, sign, lo, hi, table[:, 4:])
+    return PiecewiseDensity(origin, sign, lo, hi, table[:, 4:])
 
 
 def _locate(
-    panels: Panels, x: Float[np.ndarray, "k"]
+    panels: PiecewiseDensity, x: Float[np.ndarray, "k"]
 ) -> tuple[np.ndarray, Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
     """The panel at or before each x, and there s and ξ in [−1, 1]; x outside is moved inside."""
     ends = panels.origin[:, None] + panels.sign[:, None] * np.stack([panels.lo, panels.hi], 1) ** 2
@@ -148,7 +150,7 @@ def _locate(
     return at, s, (s - (panels.hi + panels.lo)[at] / 2) / panels.half[at]
 
 
-def interpolate(panels: Panels, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+def interpolate(panels: PiecewiseDensity, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
     """ρ(x) from the polynomials, at points inside the pieces."""
     at, s, xi = _locate(panels, x)
     value = np.polynomial.legendre.legval(xi, panels.coefficients[at].T, tensor=False)
@@ -156,7 +158,7 @@ def interpolate(panels: Panels, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, 
     return value / (2 * np.maximum(s, 1e-8 * np.sqrt(np.abs(panels.origin[at])) + 1e-150))
 
 
-def cumulative(panels: Panels, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+def cumulative(panels: PiecewiseDensity, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
     """∫_{−∞}^x ρ, by the exact integral of the polynomials."""
     at, _, xi = _locate(panels, x)
     total = panels.mass.sum(axis=1)
@@ -193,7 +195,7 @@ def _is_near(tau: Complex[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
 
 
 def _half_pole(
-    panels: Panels, at: np.ndarray, q: Complex[np.ndarray, "k"]
+    panels: PiecewiseDensity, at: np.ndarray, q: Complex[np.ndarray, "k"]
 ) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
     """∫ f(s)/(s − q) ds over panel `at`, and its derivative in q."""
     half = panels.half[at]
@@ -208,7 +210,7 @@ def _half_pole(
 
 
 def cauchy(
-    panels: Panels, z: Complex[np.ndarray, "k"]
+    panels: PiecewiseDensity, z: Complex[np.ndarray, "k"]
 ) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
     """∫ ρ/(x − z) dx and its derivative in z, for Im z > 0 down to the axis itself.
 
