@@ -24,7 +24,7 @@ from flax import nnx
 from jax.lax import Precision
 
 import ntk_eoc as ne
-from ntk_eoc.spectra.quadratic_scaling import quadratic_scaling_law
+from ntk_eoc.spectra.quadratic_scaling_law import quadratic_scaling_law
 from ntk_eoc.spectra.two_layer import operator, two_layer
 
 RESULTS = Path(__file__).parent / "results"

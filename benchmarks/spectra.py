@@ -20,7 +20,7 @@ from matfree import decomp
 import ntk_eoc as ne
 from ntk_eoc.spectra import lanczos, two_layer
 from ntk_eoc.spectra.free_convolution import gram_law
-from ntk_eoc.spectra.quadratic_scaling import quadratic_scaling_law
+from ntk_eoc.spectra.quadratic_scaling_law import quadratic_scaling_law
 
 
 def median_seconds(run: Callable[[], Any], repeats: int = 5) -> float:

@@ -26,7 +26,7 @@ import ntk_eoc as ne
 from ntk_eoc.estimates import exponent
 from ntk_eoc.network import draw_params
 from ntk_eoc.report import style
-from ntk_eoc.spectra.concentration import bound_shape, deviation
+from ntk_eoc.spectra.deviation import bound_shape, deviation
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 

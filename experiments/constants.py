@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 import ntk_eoc as ne
 from ntk_eoc.estimates import Exponent, exponent, exponents
 from ntk_eoc.report import style
-from ntk_eoc.spectra.concentration import bound_shape, deviation
+from ntk_eoc.spectra.deviation import bound_shape, deviation
 from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure"]

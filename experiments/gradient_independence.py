@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import exponent
-from ntk_eoc.kernels.gradient_independence import (
+from ntk_eoc.kernels.independent_gradient import (
     GradientIndependence,
     gradient_independence,
     gradient_independence_sampled,

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 import ntk_eoc as ne
 from ntk_eoc.report import style
-from ntk_eoc.spectra.concentration import deviation
+from ntk_eoc.spectra.deviation import deviation
 from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure"]

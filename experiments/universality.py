@@ -22,7 +22,7 @@ from ntk_eoc import data
 from ntk_eoc.report import style
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov
-from ntk_eoc.spectra.quadratic_scaling import outliers
+from ntk_eoc.spectra.quadratic_scaling_law import outliers
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ntk_eoc.network import MLP, draw_params, functional, mlp, widths
     from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
     from ntk_eoc.spectra.laws import SpectralLaw, marchenko_pastur
-    from ntk_eoc.spectra.quadratic_scaling import quadratic_scaling_law
+    from ntk_eoc.spectra.quadratic_scaling_law import quadratic_scaling_law
 
 __version__ = "0.1.0"
 
@@ -57,7 +57,7 @@ _HOME = {
     "marchenko_pastur": "spectra.laws",
     "gram_law": "spectra.free_convolution",
     "free_multiplicative_convolution": "spectra.free_convolution",
-    "quadratic_scaling_law": "spectra.quadratic_scaling",
+    "quadratic_scaling_law": "spectra.quadratic_scaling_law",
     "MLP": "network",
     "draw_params": "network",
     "functional": "network",

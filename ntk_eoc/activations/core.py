@@ -16,7 +16,7 @@ from jaxtyping import Array, ArrayLike, Float
 from ntk_eoc.activations import duals
 from ntk_eoc.checks import require, require_number
 
-Scalar = Callable[[Array], Array]
+Elementwise = Callable[[Array], Array]
 Dual = Callable[[Array, Array, Array], Array]
 
 
@@ -35,9 +35,9 @@ class Activation:
     """
 
     name: str
-    fn: Scalar
+    fn: Elementwise
     kinks: tuple[float, ...] = ()
-    derivative: Scalar | None = field(default=None)
+    derivative: Elementwise | None = field(default=None)
     dual: Dual | None = field(default=None)
     dual_prime: Dual | None = field(default=None)
 

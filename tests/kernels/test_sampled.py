@@ -12,7 +12,7 @@ from two_samples import smallest_p
 import ntk_eoc as ne
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels import blocks
-from ntk_eoc.kernels.gradient_independence import gradient_independence_sampled
+from ntk_eoc.kernels.independent_gradient import gradient_independence_sampled
 
 TANH = Init(ne.Activation("tanh", jnp.tanh), sigma_w=1.3, sigma_b=0.5)
 RELU = ne.edge_of_chaos(ne.activation("relu"))

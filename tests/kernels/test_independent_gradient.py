@@ -11,7 +11,7 @@ from two_samples import smallest_p
 
 import ntk_eoc as ne
 from ntk_eoc.eoc import Init
-from ntk_eoc.kernels.gradient_independence import (
+from ntk_eoc.kernels.independent_gradient import (
     gradient_independence,
     gradient_independence_sampled,
 )

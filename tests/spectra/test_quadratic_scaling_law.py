@@ -13,7 +13,7 @@ from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gr
 from ntk_eoc.spectra.gauss_rules import gauss_rule
 from ntk_eoc.spectra.law_algebra import scaled
 from ntk_eoc.spectra.laws import SpectralLaw, from_atoms, marchenko_pastur, uniform
-from ntk_eoc.spectra.quadratic_scaling import coefficients, outliers, quadratic_scaling_law
+from ntk_eoc.spectra.quadratic_scaling_law import coefficients, outliers, quadratic_scaling_law
 
 ABS, RELU = ne.activation("abs"), ne.activation("relu")
 TANH = ne.Activation("tanh", jnp.tanh)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import ntk_eoc as ne
-from ntk_eoc.spectra.concentration import bound_shape, deviation
+from ntk_eoc.spectra.deviation import bound_shape, deviation
 
 
 def test_agrees_with_singular_values():
