@@ -49,7 +49,7 @@ def draw(records: Records) -> Figure:
             ("diagonal", "C1", "$(x_1,x_1)$"),
         ):
             groups = [cells.where(m=m).stack(entry) for m in ms]
-            squares = exponent(ms, [(g - g.mean()) ** 2 for g in groups], resamples=100)
+            squares = exponent(ms, [(g - g.mean()) ** 2 for g in groups])
             text = f"fluctuation {label}: {squares.slope / 2:.2f}"
             text += f" [{squares.low / 2:.2f}, {squares.high / 2:.2f}]"
             deviation = [g.std(ddof=1) for g in groups]

@@ -1,14 +1,34 @@
-"""Statistics of random kernels: a number never travels without its error and its count."""
+"""Statistics of random kernels: a number never travels without its error and its count.
 
+Intervals are meant for few and skewed draws, such as the norms of random matrices at five seeds.
+What they cover was measured on normal, lognormal and Pareto draws (`tests/test_estimates.py`):
+93–97 % where 95 % is asked for, from `FEWEST` draws on. Below that there is no interval: its ends
+are NaN.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import bdtr, stdtrit
 
-from ntk_eoc.checks import require, require_count
+from ntk_eoc.checks import require
 
-Samples = Float[np.ndarray, "s"]
+Samples = Float[np.ndarray, "_"]  # groups may differ in size
+
+FEWEST = 5  # draws below which no interval is given
+# The share of the error probability that is left on the side of the long tail of positive draws.
+# Few draws of a skewed law miss its tail, so that their mean is low and their spread small with it:
+# equal shares of 2.5 % cover 80–90 % of lognormal and Pareto means at five draws. For a symmetric
+# law the division does not matter.
+LONG_TAIL = 0.03
+# A group's variance is averaged with that of all groups as if these were so many draws more.
+POOLED = 1
+# An order statistic serves as an end if its tail is at most so many times the one asked for:
+# the least and the greatest of five values cover their median with 93.75 %.
+COARSE = 1.4
 
 
 class Estimate(NamedTuple):
@@ -25,13 +45,29 @@ class Estimate(NamedTuple):
     draws: int
 
 
+class Interval(NamedTuple):
+    """A mean over draws with its confidence interval.
+
+    Attributes:
+        mean: Sample mean.
+        low: Lower end; NaN for fewer draws than `FEWEST`.
+        high: Upper end, farther from the mean than `low` for positive draws.
+        draws: How many there were.
+    """
+
+    mean: float
+    low: float
+    high: float
+    draws: int
+
+
 class Quantile(NamedTuple):
     """A quantile with a distribution-free interval.
 
     Attributes:
         value: Sample quantile.
-        low: Lower end of the order-statistic interval.
-        high: Upper end; infinite where the sample is too small to bound it.
+        low: Lower end, between two order statistics; NaN for fewer draws than `FEWEST`.
+        high: Upper end; an end is infinite where the sample is too small to bound it.
         draws: How many there were.
     """
 
@@ -46,7 +82,7 @@ class Exponent(NamedTuple):
 
     Attributes:
         slope: Least-squares slope of log mean against log x.
-        low: Lower end of the bootstrap interval.
+        low: Lower end of its interval; NaN where a point has fewer draws than `FEWEST`.
         high: Upper end.
         prefactor: y at x = 1 of the fitted line.
         draws: How many, over all x.
@@ -69,77 +105,117 @@ def mean(samples: Samples) -> Estimate:
     return Estimate(float(samples.mean()), float(error), count)
 
 
-def quantile(samples: Samples, level: float, confidence: float = 0.95) -> Quantile:
-    """Return the quantile at `level` with its order-statistic interval.
+def interval(samples: Samples, confidence: float = 0.95) -> Interval:
+    """Return the mean of i.i.d. samples with its confidence interval.
 
-    The number of samples below the true quantile is binomial(count, level), so two order
-    statistics bracket it with at least the stated confidence, whatever the distribution.
+    Student's t, on the logarithm of the mean where all samples have one sign, and then with
+    3 % of the error probability on the side of the long tail (`LONG_TAIL`): mean · e^{±t s/mean},
+    s the standard error. Samples of both signs get mean ± t s.
+
+    Args:
+        samples: The draws, finite.
+        confidence: The probability with which the interval is to hold the mean, in [0.5, 1).
+    """
+    _require_confidence(confidence)
+    centre, error, count = mean(samples)
+    if count < FEWEST:
+        return Interval(centre, math.nan, math.nan, count)
+    total = 1 - confidence
+    if np.min(samples) <= 0 <= np.max(samples):
+        reach = error * _student(total / 2, count - 1)
+        return Interval(centre, centre - reach, centre + reach, count)
+    relative = error / abs(centre)
+    near = centre * math.exp(-relative * _student(total * (1 - LONG_TAIL), count - 1))
+    far = centre * math.exp(relative * _student(total * LONG_TAIL, count - 1))
+    return Interval(centre, min(near, far), max(near, far), count)
+
+
+def _require_confidence(confidence: float) -> None:
+    require(0.5 <= confidence < 1, "confidence", "in [0.5, 1)", confidence)
+
+
+def _student(tail: float, freedom: Any) -> Any:
+    """The point that Student's t exceeds with probability `tail`."""
+    return -stdtrit(freedom, tail)
+
+
+def quantile(samples: Samples, level: float, confidence: float = 0.95) -> Quantile:
+    """Return the quantile at `level` with its interval, whatever the distribution.
+
+    The number of samples below the true quantile is binomial(count, level), so that the tail of
+    every order statistic is known; between two of them the ends are interpolated (Nyblom 1992).
+    Where one end cannot be bounded the other takes all of the error probability.
+
+    Args:
+        samples: The draws, finite.
+        level: Of the quantile, in (0, 1).
+        confidence: The probability with which the interval is to hold the quantile, in [0.5, 1).
     """
     require(0 < level < 1, "level", "between 0 and 1", level)
+    _require_confidence(confidence)
     ordered = np.sort(np.asarray(samples, dtype=np.float64))
     count = ordered.size
     require(count > 0, "samples", "at least one number", ordered.shape)
-    tail = (1 - confidence) / 2
-    below = _binomial_cdf(count, level)
-    low = int(np.searchsorted(below, tail, side="right")) - 1  # P(B <= low) <= tail
-    high = int(np.searchsorted(below, 1 - tail))  # P(B > high) <= tail
-    return Quantile(
-        float(np.quantile(ordered, level)),
-        float(ordered[low]) if low >= 0 else -np.inf,
-        float(ordered[high]) if high < count else np.inf,
-        count,
-    )
+    require(bool(np.isfinite(ordered).all()), "samples", "finite", samples)
+    value, tail = float(np.quantile(ordered, level)), (1 - confidence) / 2
+    if count < FEWEST:
+        return Quantile(value, math.nan, math.nan, count)
+    low, high = _lower_end(ordered, level, tail), -_lower_end(-ordered[::-1], 1 - level, tail)
+    if low == -math.inf:
+        high = -_lower_end(-ordered[::-1], 1 - level, 2 * tail)
+    if high == math.inf:
+        low = _lower_end(ordered, level, 2 * tail)
+    return Quantile(value, min(low, value), max(high, value), count)
 
 
-def _binomial_cdf(count: int, p: float) -> np.ndarray:
-    """P(B <= j), j = 0 … count, through logarithms: count may be millions."""
-    j = np.arange(count)
-    steps = np.log1p(count - 1 - j) - np.log1p(j) + np.log(p) - np.log1p(-p)
-    logs = count * np.log1p(-p) + np.concatenate([[0.0], np.cumsum(steps)])
-    return np.minimum(np.cumsum(np.exp(logs)), 1.0)
+def _lower_end(ordered: Samples, level: float, tail: float) -> float:
+    """The point that exceeds the quantile at `level` with probability `tail`, or −∞."""
+    n = ordered.size
+    above = bdtr(np.arange(n), n, level)  # P(x_r > quantile) = P(B <= r − 1), r = 1 … n
+    if above[0] > tail:
+        return float(ordered[0]) if above[0] <= COARSE * tail else -math.inf
+    r = int(np.searchsorted(above, tail, side="right"))
+    if r == n:
+        return float(ordered[-1])
+    odds = r * (1 - level) * (above[r] - tail) / ((n - r) * level * (tail - above[r - 1] + 1e-300))
+    share = 1 / (1 + odds)
+    return float((1 - share) * ordered[r - 1] + share * ordered[r])
 
 
 def exponent(
-    x: Sequence[float],
-    groups: Sequence[Samples],
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    x: Sequence[float], groups: Sequence[Samples], *, confidence: float = 0.95
 ) -> Exponent:
-    """Fit mean(y) ~ x^slope and bootstrap the slope over the draws within each x.
+    """Fit mean(y) ~ x^slope, with an interval for the slope as `exponents` does.
 
     Args:
         x: Positive abscissae, at least two different.
         groups: The draws of y at each x; their means must be positive.
-        resamples: Bootstrap resamples.
-        confidence: Of the percentile interval.
-        seed: Of the resampling.
+        confidence: The probability with which the interval is to hold the slope, in [0.5, 1).
     """
     require(len(set(x)) > 1, "x", "at least two different positive numbers", list(x))
-    found = exponents({"x": x}, groups, resamples=resamples, confidence=confidence, seed=seed)
-    return found["x"]
+    return exponents({"x": x}, groups, confidence=confidence)["x"]
 
 
 def exponents(
     factors: Mapping[str, Sequence[float]],
     groups: Sequence[Samples],
     *,
-    resamples: int = 1000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> dict[str, Exponent]:
-    """Fit mean(y) ~ Π_f f^slope_f by least squares of the logs and bootstrap every slope.
+    """Fit mean(y) ~ Π_f f^slope_f by least squares of the logarithms.
+
+    A slope is Σ w_i log mean_i. With v_i the squared relative standard error of mean_i the
+    variance of its logarithm is v_i + (5/2) v_i² to second order, and the interval is Student's t
+    with the degrees of freedom of Welch and Satterthwaite. It holds the error of the draws, not
+    that of a law which is no power.
 
     Args:
         factors: For each factor its positive value at every point, such that the logs of the
             factors and a constant are linearly independent.
         groups: The draws of y at each point; their means must be positive.
-        resamples: Bootstrap resamples of the draws within each point.
-        confidence: Of the percentile intervals, each on its own.
-        seed: Of the resampling.
+        confidence: The probability with which each interval is to hold its slope, in [0.5, 1).
     """
-    require_count("resamples", resamples)
+    _require_confidence(confidence)
     for name, values in factors.items():
         known = len(values) == len(groups)
         require(known, "groups", f"of length {len(values)} like `{name}`", len(groups))
@@ -148,19 +224,36 @@ def exponents(
     design = np.vstack([np.ones(len(groups)), logs])
     rank = int(np.linalg.matrix_rank(design))
     require(rank == len(design), "factors", "independent of each other and a constant", factors)
-    rng = np.random.default_rng(seed)
     draws = [np.asarray(g, dtype=np.float64) for g in groups]
+    require(all(g.size > 0 for g in draws), "groups", "of at least one number each", groups)
     means = np.array([g.mean() for g in draws])
     require(bool((means > 0).all()), "groups", "positive on average", means)
-    boot = np.stack(
-        [g[rng.integers(g.size, size=(resamples, g.size))].mean(axis=1) for g in draws], axis=1
-    )
     solve = np.linalg.pinv(design)
     constant, *slopes = np.log(means) @ solve
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.log(boot) @ solve, [tail, 1 - tail], axis=0)
+    reach = _reach(draws, means, solve[:, 1:], 1 - confidence)
     count = sum(g.size for g in draws)
     return {
-        name: Exponent(float(slope), float(a), float(b), float(np.exp(constant)), count)
-        for name, slope, a, b in zip(factors, slopes, low[1:], high[1:], strict=True)
+        name: Exponent(float(b), float(b - r), float(b + r), float(np.exp(constant)), count)
+        for name, b, r in zip(factors, slopes, reach, strict=True)
     }
+
+
+def _reach(
+    draws: Sequence[Samples],
+    means: Float[np.ndarray, "g"],
+    weights: Float[np.ndarray, "g f"],
+    error_probability: float,
+) -> Float[np.ndarray, "f"]:
+    """Half the width of the intervals of Σ_g weights · log mean_g; NaN from too few draws."""
+    counts = np.array([g.size for g in draws])
+    if counts.min() < FEWEST:
+        return np.full(weights.shape[1], np.nan)
+    freedom = counts - 1
+    relative = np.array([g.var(ddof=1) for g in draws]) / means**2
+    pooled = freedom @ relative / freedom.sum()
+    squares = (freedom * relative + POOLED * pooled) / (freedom + POOLED) / counts
+    parts = (squares * (1 + 2.5 * squares))[:, None] * weights**2
+    variance = parts.sum(axis=0)
+    spread = np.maximum(np.sum(parts**2 / freedom[:, None], axis=0), 1e-300)
+    freedom_of_sum = np.maximum(variance**2 / spread, 1.0)
+    return np.sqrt(variance) * _student(error_probability / 2, freedom_of_sum)

@@ -1,7 +1,20 @@
+import math
+
 import numpy as np
 import pytest
+from scipy import stats
 
-from ntk_eoc.estimates import exponent, exponents, mean, quantile
+from ntk_eoc.estimates import FEWEST, exponent, exponents, interval, mean, quantile
+
+LAWS = {
+    "normal(0, 1)": stats.norm(),
+    "normal(1, 0.2)": stats.norm(1, 0.2),
+    "lognormal(0.5)": stats.lognorm(0.5),
+    "lognormal(1)": stats.lognorm(1),
+    "exponential": stats.expon(),
+    "Pareto(3)": stats.pareto(3),
+    "Pareto(5)": stats.pareto(5),
+}
 
 
 def test_exact_mean():
@@ -28,25 +41,113 @@ def test_exact_exponents_of_a_product_of_powers():
     assert fit["a"].prefactor == pytest.approx(3.0)
 
 
-def test_within_error_intervals_cover():
-    rng = np.random.default_rng(0)
-    slopes = quantiles = 0
-    for trial in range(200):
-        groups = [v**-0.5 * rng.exponential(size=60) for v in (1, 4, 16, 64)]
-        fit = exponent((1, 4, 16, 64), groups, resamples=300, seed=trial)
-        slopes += fit.low <= -0.5 <= fit.high
-        q = quantile(rng.exponential(size=150), 0.9)
-        quantiles += q.low <= np.log(10) <= q.high
-    # 95 % intervals: binomial(200, 0.95) is below 181 with probability 0.1 %; the percentile
-    # bootstrap of 60 skewed draws covers a little less, 93 %.
-    assert slopes >= 174
-    assert quantiles >= 181
+def test_exact_interval_of_both_signs_is_students():
+    samples = np.array([-1.0, 0.5, 2.0, 0.1, 1.3])
+    found = interval(samples)
+    error = stats.sem(samples)
+    expected = stats.t.interval(0.95, 4, samples.mean(), error)
+    np.testing.assert_allclose((found.low, found.high), expected, rtol=1e-12)
+
+
+def test_exact_interval_of_one_sign_scales_and_mirrors():
+    samples = np.array([1.0, 1.5, 0.7, 2.4, 1.1, 0.9])
+    one, more, less = interval(samples), interval(1e-9 * samples), interval(-samples)
+    assert 0 < one.low < one.mean < one.high
+    assert one.high / one.mean > one.mean / one.low
+    np.testing.assert_allclose(more[:3], 1e-9 * np.array(one[:3]), rtol=1e-12)
+    np.testing.assert_allclose((less.low, less.high), (-one.high, -one.low), rtol=1e-12)
+    relative = stats.sem(samples) / samples.mean()
+    tails = np.log(np.array([one.high, one.low]) / one.mean) / relative
+    probabilities = stats.t.sf(tails, 5)
+    np.testing.assert_allclose(probabilities, [0.03 * 0.05, 1 - 0.97 * 0.05], rtol=1e-9)
+
+
+@pytest.mark.parametrize("count", range(1, FEWEST))
+def test_exact_no_interval_from_too_few_draws(count):
+    few, many = 1.0 + np.arange(count), 1.0 + np.arange(9)
+    for found in (
+        interval(few),
+        quantile(few, 0.5),
+        exponent((1, 2), (few, many)),
+        exponents({"a": (1, 2, 4)}, (many, many, few))["a"],
+    ):
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+        assert math.isfinite(found[0])
+
+
+def test_exact_quantile_ends_are_order_statistics_where_their_tails_fit():
+    ordered = np.arange(1.0, 6.0)  # 2/2⁵ = 6.25 % for the least and the greatest of five
+    assert quantile(ordered, 0.5)[1:3] == (1.0, 5.0)
+    ordered = np.arange(1.0, 11.0)  # P(B <= 1) = 11/1024, exactly the tail that is asked for
+    found = quantile(ordered, 0.5, confidence=1 - 22 / 1024)
+    np.testing.assert_allclose((found.low, found.high), (2, 9), rtol=1e-9)
+    skewed = quantile(ordered, 0.2)
+    mirrored = quantile(-ordered, 0.8)
+    np.testing.assert_allclose(
+        (skewed.low, skewed.high), (-mirrored.high, -mirrored.low), rtol=1e-12
+    )
 
 
 def test_exact_quantile_is_unbounded_where_the_sample_is_too_small():
     q = quantile(np.arange(10.0), 0.99)
     assert q.high == np.inf
     assert q.low <= q.value <= 9
+    # all of the 5 % on the other side: P(B <= 6) = 1.3 %, P(B <= 7) = 7.0 %
+    assert 7 < quantile(np.arange(1.0, 11.0), 0.9).low < 8
+
+
+def test_exact_slope_of_two_points_is_welchs():
+    """With little spread a slope over one octave is the difference of two means."""
+    rng = np.random.default_rng(2)
+    first, second = 1 + 1e-6 * rng.normal(size=(2, 12))
+    second = 1 + 3 * (second - 1)
+    fit = exponent((1, 2), (first, second))
+    # each variance is averaged with their mean as if that were one more draw
+    variances = np.array([np.var(g, ddof=1) for g in (first, second)])
+    variances = (11 * variances + variances.mean()) / 12
+    parts = variances / 12
+    freedom = parts.sum() ** 2 / np.sum(parts**2 / 11)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()) / np.log(2)
+    np.testing.assert_allclose((fit.high - fit.low) / 2, reach, rtol=1e-4)
+    assert fit.low < 0 < fit.high
+
+
+def coverages(law, count, repetitions, seed):
+    """How often each interval holds the truth: mean, two quantiles, slopes of two designs."""
+    rng = np.random.default_rng(seed)
+    exact, (middle, high) = law.mean(), law.ppf([0.5, 0.8])
+    hits = np.zeros(5)
+    for _ in range(repetitions):
+        groups = list(law.rvs((4, count), random_state=rng))
+        one, half, most = interval(groups[0]), quantile(groups[0], 0.5), quantile(groups[0], 0.8)
+        hits[0] += one.low <= exact <= one.high
+        hits[1] += half.low <= middle <= half.high
+        hits[2] += most.low <= high <= most.high
+        if law.cdf(0) < 1e-6:  # positive draws have powers
+            line = exponent((1, 4, 16, 64), groups)
+            plane = exponents({"a": (1, 2, 1, 2), "b": (1, 1, 3, 3)}, groups)["b"]
+            hits[3] += line.low <= 0 <= line.high
+            hits[4] += plane.low <= 0 <= plane.high
+    return hits[: 5 if law.cdf(0) < 1e-6 else 3] / repetitions
+
+
+@pytest.mark.parametrize("name", ["normal(1, 0.2)", "lognormal(1)", "Pareto(3)"])
+def test_within_error_intervals_of_five_draws_cover(name):
+    found = coverages(LAWS[name], FEWEST, 200, seed=0)
+    # binomial(200, p) is within 3 standard errors, 0.05, of 93–97 %
+    assert np.all(found > 0.88)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("count", [5, 8, 16, 48])
+@pytest.mark.parametrize("name", LAWS)
+def test_within_error_intervals_cover_in_a_thousand_repetitions(name, count):
+    found = coverages(LAWS[name], count, 1000, seed=count)
+    noise = 2 * np.sqrt(0.95 * 0.05 / 1000)  # two standard errors of the measurement, 1.4 %
+    assert np.all(found > 0.93 - noise)
+    assert np.all(found < 0.97 + noise)
 
 
 def test_bad_input_is_refused():
@@ -58,3 +159,9 @@ def test_bad_input_is_refused():
         exponents({"a": [1, 2, 4], "b": [3, 6, 12]}, [np.ones(2)] * 3)
     with pytest.raises(ValueError, match="`level` must be between 0 and 1"):
         quantile(np.ones(3), 1.0)
+    with pytest.raises(ValueError, match=r"`confidence` must be in \[0.5, 1\)"):
+        interval(np.ones(7), confidence=95)
+    with pytest.raises(ValueError, match="`samples` must be finite"):
+        quantile(np.array([1.0, np.nan]), 0.5)
+    with pytest.raises(ValueError, match="`groups` must be of at least one number each"):
+        exponent((1, 2), (np.ones(0), np.ones(5)))
