@@ -34,7 +34,9 @@ class SpectralBounds(NamedTuple):
     condition: tuple[float, float]
 
 
-def _defects(delta_phi: float, delta: Float[np.ndarray, "p"], depth: int) -> Float[np.ndarray, "p"]:
+def _defects(
+    delta_phi: float, delta: Float[np.ndarray, "pairs"], depth: int
+) -> Float[np.ndarray, "pairs"]:
     """Return l − κ_l at 1 − ρ = delta."""
     return host_recursion(delta_phi, delta, 2 - delta, depth)[2]
 

@@ -146,7 +146,7 @@ def _known_atoms(
 @lru_cache(maxsize=64)
 def _parts(
     nu2: float, c1: float, gamma2: float, t: tuple[float, ...], mass: tuple[float, ...]
-) -> tuple[PiecewiseDensity, tuple[float, float], Float[np.ndarray, "q"], float]:
+) -> tuple[PiecewiseDensity, tuple[float, float], Float[np.ndarray, "nodes"], float]:
     """The density on [b, M], the interval of the rest, the rest's moments of U_j, their error."""
     squares = np.array(t), np.array(mass)
     top = _Top(nu2, c1, gamma2, squares)

@@ -133,8 +133,8 @@ def _inner(
     b: Complex[np.ndarray, "k j"],
     mass: Float[np.ndarray, "j"],
     gamma2: float,
-    s: Complex[np.ndarray, "k q"],
-) -> Complex[np.ndarray, "k q"]:
+    s: Complex[np.ndarray, "k nodes"],
+) -> Complex[np.ndarray, "k nodes"]:
     """Solve 1/m = −s + γ₂ E[B/(1 + B m)] on a line s below the numerical range of G: Im m < 0.
 
     The root is followed from B = 0, where m = −1/s: the range of τG, τ from 0 to 1, stays above the

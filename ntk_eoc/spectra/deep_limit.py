@@ -37,7 +37,7 @@ class Spectrum(NamedTuple):
     """
 
     eigenvalues: Float[np.ndarray, "n"]
-    coincident: Int[np.ndarray, "p 2"]
+    coincident: Int[np.ndarray, "pairs 2"]
 
 
 def _constant(init: Init) -> float:
@@ -138,7 +138,7 @@ def _hidden_distance(init: Init, x: Num[Array, "n d"], depth: int) -> Float[np.n
     return np.array(cosine_distance(init, x, x, min(1, require_count("depth", depth) - 1)))
 
 
-def coincident_pairs(init: Init, x: Num[Array, "n d"], depth: int) -> Int[np.ndarray, "p 2"]:
+def coincident_pairs(init: Init, x: Num[Array, "n d"], depth: int) -> Int[np.ndarray, "pairs 2"]:
     """Return the pairs i < j at angle 0, and at angle π for even φ: they make K∞ singular.
 
     Parallel to the rounding of the inputs counts as parallel.

@@ -1,8 +1,9 @@
 """Laws of eigenvalues: atoms and a density, with the operations that need no free probability.
 
 A law is measured through its pieces: the atoms, and the density resolved on panels
-(`spectra.piecewise`), from which mass, moments, distribution function and Stieltjes transform follow
-to about twelve digits. All is host mathematics in NumPy float64; nothing here is traced by JAX.
+(`spectra.piecewise`), from which mass, moments, distribution function and Stieltjes transform
+follow to about twelve digits. All is host mathematics in NumPy float64; nothing here is traced by
+JAX.
 """
 
 import math

@@ -53,34 +53,34 @@ class PiecewiseDensity:
         values: f at the Gauss–Legendre nodes of each piece.
     """
 
-    origin: Float[np.ndarray, "p"]
-    sign: Float[np.ndarray, "p"]
-    lo: Float[np.ndarray, "p"]
-    hi: Float[np.ndarray, "p"]
-    values: Float[np.ndarray, "p q"]
+    origin: Float[np.ndarray, "pieces"]
+    sign: Float[np.ndarray, "pieces"]
+    lo: Float[np.ndarray, "pieces"]
+    hi: Float[np.ndarray, "pieces"]
+    values: Float[np.ndarray, "pieces nodes"]
 
     @cached_property
-    def half(self) -> Float[np.ndarray, "p"]:
+    def half(self) -> Float[np.ndarray, "pieces"]:
         """Half the length of each piece in s."""
         return (self.hi - self.lo) / 2
 
     @cached_property
-    def s(self) -> Float[np.ndarray, "p q"]:
+    def s(self) -> Float[np.ndarray, "pieces nodes"]:
         """The nodes in s."""
         return (self.hi + self.lo)[:, None] / 2 + self.half[:, None] * NODES
 
     @cached_property
-    def x(self) -> Float[np.ndarray, "p q"]:
+    def x(self) -> Float[np.ndarray, "pieces nodes"]:
         """The nodes in x."""
         return self.origin[:, None] + self.sign[:, None] * self.s**2
 
     @cached_property
-    def mass(self) -> Float[np.ndarray, "p q"]:
+    def mass(self) -> Float[np.ndarray, "pieces nodes"]:
         """The mass each node stands for: Σ mass · g(x) is ∫ g ρ dx."""
         return self.half[:, None] * WEIGHTS * self.values
 
     @cached_property
-    def coefficients(self) -> Float[np.ndarray, "p q"]:
+    def coefficients(self) -> Float[np.ndarray, "pieces nodes"]:
         """Legendre coefficients of f on each piece."""
         return self.values @ TO_COEFFICIENTS.T
 
@@ -175,7 +175,7 @@ def cumulative(panels: PiecewiseDensity, x: Float[np.ndarray, "k"]) -> Float[np.
 
 
 def _legendre_q(
-    coefficients: Float[np.ndarray, "k q"], tau: Complex[np.ndarray, "k"]
+    coefficients: Float[np.ndarray, "k nodes"], tau: Complex[np.ndarray, "k"]
 ) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
     """∫_{−1}^{1} f(ξ)/(ξ − τ) dξ = −2 Σ a_n Q_n(τ), and its derivative in τ."""
     previous = np.log((tau + 1) / (tau - 1)) / 2

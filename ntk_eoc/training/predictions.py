@@ -49,7 +49,7 @@ def predict_test(
     y: Num[ArrayLike, "..."],
     f0: Num[ArrayLike, "..."],
     f0_test: Num[ArrayLike, "..."],
-) -> Float[np.ndarray, "t q *c"]:
+) -> Float[np.ndarray, "t test *c"]:
     """Return f_t on test points.
 
     Args:
@@ -77,7 +77,7 @@ def predict_test(
 
 def ridgeless(
     modes: Modes, cross: Num[ArrayLike, "..."], y: Num[ArrayLike, "..."]
-) -> Float[np.ndarray, "q *c"]:
+) -> Float[np.ndarray, "test *c"]:
     """Return K(x, X) K(X, X)⁻¹ y, the mean over networks trained for ever, on test points.
 
     A singular K warns, and what its eigenvectors of eigenvalue 0 hold of y is not learnt (the
@@ -123,7 +123,7 @@ def ensemble_variance_test(
     nngp: Num[ArrayLike, "..."],
     nngp_cross: Num[ArrayLike, "..."],
     nngp_test: Num[ArrayLike, "..."],
-) -> Float[np.ndarray, "t q"]:
+) -> Float[np.ndarray, "t test"]:
     """Return the variance over initialisations of f_t on test points, in the limit.
 
     Var f_t(x) = Σ(x,x) − 2 A_t Σ(X,x) + A_t Σ(X,X) A_tᵀ, A_t = K(x,X)/n · g_t(K).

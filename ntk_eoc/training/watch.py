@@ -28,7 +28,7 @@ class Record(NamedTuple):
     """
 
     train: Float[Array, "n k"]
-    test: Float[Array, "q k"]
+    test: Float[Array, "test k"]
     loss: Float[Array, ""]
     test_loss: Float[Array, ""]
     test_error: Float[Array, ""]
