@@ -24,8 +24,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ntk_eoc import data, estimates, training
+    from ntk_eoc import data, estimates, spectra, training
     from ntk_eoc.activations import AbsLinear, Activation, abs_linear, activation
+    from ntk_eoc.data import normalise
     from ntk_eoc.eoc import Init, edge_of_chaos
     from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
     from ntk_eoc.kernels.jacobian import ntk_jacobian
@@ -63,9 +64,10 @@ _HOME = {
     "functional": "network",
     "mlp": "network",
     "widths": "network",
+    "normalise": "data",
 }
 
-_ROOMS = {"data", "estimates", "training"}
+_ROOMS = {"data", "estimates", "spectra", "training"}
 
 __all__ = [  # noqa: RUF022 (the order of the data flow)
     "AbsLinear",
@@ -91,6 +93,8 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "mlp",
     "draw_params",
     "widths",
+    "normalise",
+    "spectra",
     "training",
     "data",
     "estimates",

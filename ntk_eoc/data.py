@@ -13,10 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Array, ArrayLike, Float, Num, Shaped
 
 from ntk_eoc.checks import require, require_count, unknown_name
+from ntk_eoc.eoc import Init
 
 DEFAULT_DIMENSION = 64
 # Rows whose unit vectors agree to this many digits are one point to a kernel in float32.
@@ -118,11 +120,7 @@ def _checked(name: str, x: np.ndarray, y: np.ndarray | None) -> Raw:
     require(
         numeric and x.ndim == 2 and x.size > 0, name, "a real matrix [n, d]", (x.dtype, x.shape)
     )
-    x = x.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-    require(bad.size == 0, name, "finite in every row", f"NaN or infinity in row {bad[:1]}")
-    zero = np.flatnonzero(~x.any(axis=1))
-    require(zero.size == 0, name, "nonzero in every row", f"zeros only in row {zero[:1]}")
+    x = _sound(x.astype(np.float64), name)
     if y is not None:
         y = np.asarray(y)
         require(y.shape == x.shape[:1], f"{name} y", f"of shape {x.shape[:1]}", y.shape)
@@ -169,5 +167,40 @@ def load(name: str, n: int | None = None, seed: int = 0) -> Dataset:
         warnings.warn(f"{name}: {len(x) - len(rows)} duplicate rows left out.", stacklevel=2)
     require(n is None or n <= len(rows), "n", f"<= {len(rows)} for {name}", n)
     rows = rng.permutation(rows)[:n]
-    x = x[rows] * (np.sqrt(x.shape[1]) / np.linalg.norm(x[rows], axis=1, keepdims=True))
-    return Dataset(name, x, None if y is None else y[rows])
+    return Dataset(name, _of_square_norm(x[rows], 1.0), None if y is None else y[rows])
+
+
+def normalise(x: Num[ArrayLike, "n *d"], init: Init) -> Float[Array, "n *d"]:
+    """Return the points at the norm that `init` is meant for: ‖x‖²/d = q in every row.
+
+    Args:
+        x: Points [n, d]; of images [n, height, width, channels] d counts the numbers of one.
+        init: Initialisation; q is its fixed point of the variance map.
+
+    Returns:
+        The points in the dtype of x, of integers in JAX's default float.
+
+    Raises:
+        ValueError: If there is no point, or one is zero or not finite; the message names the row.
+    """
+    given = np.asarray(x)
+    require(given.ndim >= 2 and given.size > 0, "x", "points [n, …], none empty", given.shape)
+    floating = jnp.issubdtype(given.dtype, jnp.floating)
+    dtype = jnp.result_type(given.dtype if floating else float)
+    rows = _sound(given.astype(np.float64).reshape(len(given), -1), "x")
+    return jnp.asarray(_of_square_norm(rows, init.q).reshape(given.shape), dtype)
+
+
+def _sound(x: np.ndarray, name: str) -> np.ndarray:
+    """X itself; an error that names a row that is not finite or zero."""
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    require(bad.size == 0, name, "finite in every row", f"NaN or infinity in row {bad[:1]}")
+    zero = np.flatnonzero(~x.any(axis=1))
+    require(zero.size == 0, name, "nonzero in every row", f"zeros only in row {zero[:1]}")
+    return x
+
+
+def _of_square_norm(x: np.ndarray, q: float) -> np.ndarray:
+    """Rows scaled to ‖x‖²/d = q, first by a power of 2: the squares of 1e200 are no floats."""
+    x = np.ldexp(x, -np.frexp(np.abs(x).max(axis=1, keepdims=True))[1])
+    return x * (np.sqrt(q * x.shape[1]) / np.linalg.norm(x, axis=1, keepdims=True))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import ntk_eoc as ne
 from ntk_eoc import data
 
 
@@ -68,3 +69,32 @@ def test_bad_input_is_refused(tmp_path):
         data.load(f"npz:{tmp_path}/text.npz")
     with pytest.raises(ValueError, match="`n` must be <= 1797 for digits, got 2000"):
         data.load("digits", 2000)
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (3, 5, 6, 2)])
+def test_exact_normalised_points_have_the_norm_of_the_fixed_point(shape):
+    init = ne.edge_of_chaos("tanh", sigma_b=0.3)
+    x = np.random.default_rng(0).standard_normal(shape) * np.float64(1e200)
+    x[0] *= 1e-300
+    rows = np.asarray(ne.normalise(x, init)).reshape(len(x), -1)
+    np.testing.assert_allclose((rows**2).mean(axis=1), init.q, rtol=1e-14)
+    cosines = (rows * (x / np.abs(x).max()).reshape(rows.shape)).sum(1)
+    assert (cosines[1:] > 0).all()
+
+
+def test_exact_normalised_data_sets_stay_as_they_were_loaded():
+    x = data.load("digits", 20).x
+    init = ne.edge_of_chaos(ne.activation("relu"))
+    np.testing.assert_allclose(ne.normalise(x, init), x, rtol=1e-15)
+    assert ne.normalise(x.astype(np.float32), init).dtype == np.float32
+    assert ne.normalise(np.eye(3, dtype=int), init).dtype == np.float64
+
+
+@pytest.mark.parametrize("number", [0.0, np.nan, -np.inf])
+def test_rows_without_a_direction_are_refused_by_their_number(number):
+    x = np.ones((4, 3))
+    x[2] = number
+    with pytest.raises(ValueError, match=r"`x` must be (nonzero|finite) in every row.*row \[2\]"):
+        ne.normalise(x, ne.edge_of_chaos(ne.activation("relu")))
+    with pytest.raises(ValueError, match=r"`x` must be points \[n, …\], none empty"):
+        ne.normalise(x[0], ne.edge_of_chaos(ne.activation("relu")))

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.checks import require
-from ntk_eoc.kernels.matrix import paired
+from ntk_eoc.kernels.matrix import paired_of_any_shape
 
 Function = Callable[[Any, Array], Array]
 
@@ -21,10 +21,14 @@ DEFAULT_MEMORY = 2**30
 
 def _jacobian(f: Function, params: Any, x: Array) -> Any:
     """df/dparams at one input, by whichever mode needs fewer passes: a tree of [k, …]."""
+
+    def vector(params: Any, x: Array) -> Array:
+        return f(params, x).reshape(-1)  # a scalar is one output
+
     outputs = math.prod(jax.eval_shape(f, params, x).shape)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     mode = jax.jacrev if outputs <= parameters else jax.jacfwd
-    return mode(f)(params, x)
+    return mode(vector)(params, x)
 
 
 def _contract(j1: Any, j2: Any) -> Array:
@@ -38,10 +42,10 @@ def _contract(j1: Any, j2: Any) -> Array:
 
 
 def _blocks(x: Array, size: int) -> Array:
-    """X in blocks of `size` rows, the last padded with its own rows: [blocks, size, d]."""
+    """X in blocks of `size` inputs, the last padded with its own: [blocks, size, …]."""
     count = -(-x.shape[0] // size)
     rows = jnp.arange(count * size) % x.shape[0]
-    return x[rows].reshape(count, size, x.shape[1])
+    return x[rows].reshape(count, size, *x.shape[1:])
 
 
 @partial(jax.jit, static_argnames=("f", "size"))
@@ -61,8 +65,8 @@ def _ntk(f: Function, params: Any, x1: Array, x2: Array, size: int) -> Array:
 def ntk_jacobian(
     f: Function,
     params: Any,
-    x1: Num[ArrayLike, "n1 d"],
-    x2: Num[ArrayLike, "n2 d"],
+    x1: Num[ArrayLike, "n1 *d"],
+    x2: Num[ArrayLike, "n2 *d"],
     *,
     memory: int = DEFAULT_MEMORY,
 ) -> Float[Array, "n1 n2 k k"]:
@@ -72,25 +76,26 @@ def ntk_jacobian(
     than outputs, and dropped once contracted; small blocks cost repeated passes over x2.
 
     Args:
-        f: Pure function (params, x [d]) -> [k]; the same object again compiles nothing anew.
+        f: Pure function (params, x) -> [k] of one input, or -> a scalar, which counts as k = 1.
+            The same object again compiles nothing anew.
         params: Any tree of arrays.
-        x1: Inputs.
-        x2: Inputs.
+        x1: Inputs, [n1, d], or images [n1, height, width, channels], or of any shape [n1, …].
+        x2: Inputs of the same shape but for their number.
         memory: Bytes the Jacobians may take at a time.
 
     Returns:
         K(θ) in the dtype of f's derivatives.
 
     Raises:
-        ValueError: If the inputs do not fit together, f does not return a vector, or the memory
-            does not hold the Jacobians of two inputs.
+        ValueError: If the inputs do not fit together, f returns neither a vector nor a scalar, or
+            the memory does not hold the Jacobians of two inputs.
 
     Source: `docs/theory.md` §3.1.
     """
-    x1, x2 = paired(x1, x2)
+    x1, x2 = paired_of_any_shape(x1, x2)
     out = jax.eval_shape(f, params, x1[0])
-    require(len(out.shape) == 1, "f", "a function (params, x [d]) -> [k]", out.shape)
+    require(len(out.shape) <= 1, "f", "a function (params, x) -> [k] or a scalar", out.shape)
     # Reverse mode holds a vector product and its copy for each row; twice the Jacobian is safe.
-    each = 2 * out.shape[0] * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    each = 2 * math.prod(out.shape) * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     require(memory >= 2 * each, "memory", f">= {2 * each} bytes for two Jacobians", memory)
     return _ntk(f, params, x1, x2, min(memory // (2 * each), max(x1.shape[0], x2.shape[0])))

@@ -11,10 +11,12 @@ from ntk_eoc.training.predictions import (
     ridgeless,
     steps_to_loss,
 )
+from ntk_eoc.training.regression import Regression, regress
 from ntk_eoc.training.trainer import Problem, train
 
 __all__ = [
     "Problem",
+    "Regression",
     "descent",
     "eigenmodes",
     "ensemble_variance_test",
@@ -24,6 +26,7 @@ __all__ = [
     "linearise",
     "predict_test",
     "predict_train",
+    "regress",
     "ridgeless",
     "steps_to_loss",
     "train",

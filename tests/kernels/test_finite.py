@@ -1,5 +1,7 @@
 """One contract for every algorithm that computes K(θ) of given parameters."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,6 +88,35 @@ def test_exact_layout_of_the_matrix():
     )
 
 
+def test_exact_a_rectangle_is_divided_by_its_training_points():
+    f, params = network(INITS["relu"], (6, 3))
+    x, x_test = points(4), points(2, seed=2)
+    whole = jnp.concatenate([x_test, x])
+    square = ne.ntk_matrix(ne.ntk_jacobian(f, params, whole, whole))  # divided by 6
+    rectangle = ne.ntk_matrix(ne.ntk_jacobian(f, params, x_test, x))  # divided by 4
+    assert rectangle.shape == (6, 12)
+    np.testing.assert_allclose(rectangle, square[:6, 6:] * 6 / 4, rtol=1e-13)
+
+
+def test_exact_a_scalar_output_is_one_output():
+    f, params = network(INITS["relu"], (6, 1))
+    x1, x2 = points(4), points(3, seed=2)
+    scalar = ne.ntk_jacobian(lambda p, x: f(p, x)[0], params, x1, x2)
+    np.testing.assert_array_equal(scalar, ne.ntk_jacobian(f, params, x1, x2))
+
+
+@pytest.mark.parametrize("shape", [(), (4, 4, 3)])
+def test_exact_inputs_of_any_shape(shape):
+    size = math.prod(shape)
+    f, params = network(INITS["tanh with biases"], (6, 2), d=size)
+    x1, x2 = points(3, size), points(4, size, seed=2)
+    flat = ne.ntk_jacobian(f, params, x1, x2)
+    shaped = [x.reshape(-1, *shape) for x in (x1, x2)]
+    for memory in (2**30, 2 * 2 * 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))):
+        kernel = ne.ntk_jacobian(lambda p, x: f(p, x.ravel()), params, *shaped, memory=memory)
+        np.testing.assert_allclose(kernel, flat, rtol=1e-12)
+
+
 def test_within_error_the_mean_on_the_diagonal_is_the_limit():
     # E K(x, x) = K∞(x, x) exactly for a scale-invariant φ, at every width.
     init, widths, x = INITS["relu"], (6, 5, 2), points(3)
@@ -130,7 +161,9 @@ def test_bad_input_is_refused():
     x = points(3)
     with pytest.raises(ValueError, match="`memory` must be >= .* bytes"):
         ne.ntk_jacobian(f, params, x, x, memory=10)
-    with pytest.raises(ValueError, match=r"`f` must be a function \(params, x \[d\]\) -> \[k\]"):
-        ne.ntk_jacobian(lambda p, x: f(p, x).sum(), params, x, x)
+    with pytest.raises(ValueError, match=r"`f` must be a function .* -> \[k\] or a scalar"):
+        ne.ntk_jacobian(lambda p, x: f(p, x)[None], params, x, x)
+    with pytest.raises(ValueError, match=r"`x1` must be inputs \[n, …\], none of them empty"):
+        ne.ntk_jacobian(f, params, x[:0], x)
     with pytest.raises(ValueError, match="`x1` must be of 5 columns"):
         ne.ntk_layerwise(INITS["relu"], params, points(2, 4), points(2, 4))

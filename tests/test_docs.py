@@ -1,0 +1,42 @@
+"""Every Python block of the pages that show calls is run as it stands."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+BLOCK = re.compile(r"<!-- block: (\w+) -->\n```python\n(.*?)```", re.DOTALL)
+
+
+def blocks(page):
+    return BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
+
+
+def test_exact_models_of_other_libraries():
+    pytest.importorskip("equinox")
+    room = {}
+    kernels = {}
+    with jax.numpy_rank_promotion("allow"):  # other libraries add a bias [m] to images
+        for name, code in blocks("models.md"):
+            exec(compile(code, f"docs/models.md: {name}", "exec"), room)
+            if "K" in room:
+                kernels[name] = np.asarray(room.pop("K"))
+    assert {name: k.shape for name, k in kernels.items()} == {
+        "function": (4, 4, 1, 1),
+        "nnx": (4, 4, 2, 2),
+        "linen": (3, 3, 2, 2),
+        "equinox": (4, 4, 2, 2),
+    }
+    for k in kernels.values():
+        n = k.shape[0] * k.shape[2]
+        assert np.linalg.eigvalsh(k.transpose(0, 2, 1, 3).reshape(n, n))[-1] > 0
+    assert room["learnt"].mean.shape == (61, 1)
+
+
+def test_exact_every_python_block_of_these_pages_has_a_name():
+    for page in ("models.md",):
+        text = (DOCS / page).read_text(encoding="utf-8")
+        assert text.count("```python") == len(blocks(page)) > 0
