@@ -24,8 +24,8 @@ from flax import nnx
 from jax.lax import Precision
 
 import ntk_eoc as ne
+from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.quadratic_scaling_law import quadratic_scaling_law
-from ntk_eoc.spectra.two_layer import operator, two_layer
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -129,8 +129,8 @@ def spectral_jobs(sizes: Sizes) -> list[Job]:
     d = p = int(np.sqrt(2 * n))
     act = ne.activation("relu")
     x = jax.random.normal(jax.random.key(3), (n, d), jnp.float32)
-    factors = two_layer(jax.random.key(4), act, x, jnp.ones(p, jnp.float32))
-    product = operator(factors)
+    factors = two_layer.two_layer(jax.random.key(4), act, x, jnp.ones(p, jnp.float32))
+    product = jax.jit(two_layer.product)
     v = jnp.ones(n, jnp.float32)
 
     def law() -> np.ndarray:
@@ -138,7 +138,7 @@ def spectral_jobs(sizes: Sizes) -> list[Job]:
         return found.density(np.linspace(*found.support[0], 200))
 
     return [
-        Job(f"two-layer matrix · v, n = {n}", lambda: product(v), flops=4.0 * n * d * p),
+        Job(f"two-layer matrix · v, n = {n}", lambda: product(v, factors), flops=4.0 * n * d * p),
         Job("quadratic_scaling_law, 200 densities", law),
     ]
 

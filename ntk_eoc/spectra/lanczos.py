@@ -1,18 +1,26 @@
 """Lanczos quadrature: the eigenvalue distribution of a symmetric matrix known by its products.
 
-The products may be float32; the recurrence and its orthogonalisation are host float64, because a
-float32 basis loses its orthogonality and with it the weights. (The library never turns x64 on.)
+The recurrence is matfree's, fully reorthogonalised, in JAX's default float; the products may be
+float32. With 64-bit mode on, its coefficients carry the error of the products alone.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jax.lax import Precision
+from jaxtyping import Array, Float
+from matfree import decomp
 
 from ntk_eoc.checks import require_count
-from ntk_eoc.spectra.laws import SpectralLaw, from_atoms
-from ntk_eoc.spectra.piecewise import weighted
+
+# A Krylov space is exhausted where an off-diagonal entry is this small beside the diagonal: float32
+# products leave no less. What the recurrence finds afterwards is noise.
+EXHAUSTED = 1e-6
+PARALLEL = 1e-3  # a basis vector that overlaps so much with an earlier one is such noise
 
 
 class Quadrature(NamedTuple):
@@ -41,32 +49,40 @@ class Bars(NamedTuple):
     probes: int
 
 
-def tridiagonal(
-    product: Callable[[Any], Any], start: Float[np.ndarray, "n"], steps: int, dtype: Any
-) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "j"]]:
-    """Return the diagonal and off-diagonal of Lanczos' matrix, the basis orthogonalised twice.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _lanczos(
+    product: Callable[..., Array], steps: int, dtype: Any, start: Float[Array, "n"], *operands: Any
+) -> tuple[Float[Array, "k"], Float[Array, "j"], Float[Array, "k k"]]:
+    """Return the diagonal and off-diagonal of Lanczos' matrix, and the Gram matrix of the basis."""
 
-    It stops early where the Krylov space is exhausted to 1e-6 (of float32 products).
-    """
-    basis = np.zeros((steps, start.size))
-    basis[0] = start / np.linalg.norm(start)
-    diagonal, off = np.zeros(steps), np.zeros(steps)
-    for k in range(steps):
-        w = np.asarray(product(basis[k].astype(dtype)), np.float64)
-        diagonal[k] = basis[k] @ w
-        for _ in range(2):
-            w = w - np.einsum("kn,k->n", basis[: k + 1], weighted(basis[: k + 1], w))
-        off[k] = np.linalg.norm(w)
-        if k + 1 == steps or off[k] < 1e-6 * np.max(np.abs(diagonal[: k + 1])):
-            return diagonal[: k + 1], off[:k]
-        basis[k + 1] = w / off[k]
-    raise AssertionError("unreachable")
+    def cast(v: Array, *operands: Any) -> Array:
+        return product(v.astype(dtype), *operands).astype(v.dtype)
+
+    found = decomp.tridiag_sym(steps, reortho="full", materialize=False)(cast, start, *operands)
+    basis = found.Q_tall
+    return *found.J_small, jnp.matmul(basis, basis.T, precision=Precision.HIGHEST)
+
+
+def _gauss_rule(
+    diagonal: Float[np.ndarray, "k"], off: Float[np.ndarray, "j"], gram: Float[np.ndarray, "k k"]
+) -> Float[np.ndarray, "2 k"]:
+    """Return nodes and weights; a space exhausted early leaves nodes of weight 0."""
+    overlap = np.max(np.abs(np.triu(gram, 1)[:, 1:]), axis=0)
+    usable = (off > EXHAUSTED * np.max(np.abs(diagonal[:1]))) & (overlap < PARALLEL)
+    size = 1 + int(np.argmin([*usable, False]))
+    beside = off[: size - 1]
+    small = np.diag(diagonal[:size]) + np.diag(beside, 1) + np.diag(beside, -1)
+    values, vectors = np.linalg.eigh(small)
+    rule = np.zeros((2, len(diagonal)))
+    rule[0] = values[-1]
+    rule[:, :size] = values, vectors[0] ** 2
+    return rule
 
 
 def quadrature(
-    product: Callable[[Any], Any],
+    product: Callable[..., Array],
     n: int,
-    *,
+    *operands: Any,
     steps: int,
     probes: int,
     seed: int,
@@ -75,33 +91,29 @@ def quadrature(
     """Return Gauss rules of the eigenvalue distribution, one a Rademacher probe.
 
     Args:
-        product: v ↦ A v, v of shape [n]; `two_layer.operator` makes one.
+        product: (v, *operands) ↦ A v, v of shape [n]; `two_layer.product` is one.
         n: Size of A.
+        operands: What the product needs beside v, handed over rather than closed over, so that
+            large arrays do not become constants of the compiled program.
         steps: Lanczos steps; the rule is exact for polynomials of degree 2 · steps − 1.
         probes: Random starts.
         seed: Of the probes.
         dtype: Of the vectors handed to `product`.
+
+    Raises:
+        ValueError: If there are fewer than 2 steps or 1 probe.
     """
     require_count("steps", steps, 2)
     require_count("probes", probes)
     steps = min(steps, require_count("n", n))
     rng = np.random.default_rng(seed)
-    nodes, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
-    for i in range(probes):
-        start = rng.choice([-1.0, 1.0], n)
-        diagonal, off = tridiagonal(product, start, steps, dtype)
-        small = np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1)
-        values, vectors = np.linalg.eigh(small)
-        # A space exhausted early leaves nodes of weight 0.
-        nodes[i, : len(values)], nodes[i, len(values) :] = values, values[-1]
-        weights[i, : len(values)] = vectors[0] ** 2
+    rules = []
+    for _ in range(probes):
+        start = jnp.asarray(rng.choice([-1.0, 1.0], n))
+        found = _lanczos(product, steps, np.dtype(dtype), start, *operands)
+        rules.append(_gauss_rule(*(np.asarray(x, np.float64) for x in found)))
+    nodes, weights = np.swapaxes(rules, 0, 1)
     return Quadrature(nodes, weights)
-
-
-def empirical_law(rule: Quadrature) -> SpectralLaw:
-    """Return the mean of the probes' rules as a law of atoms."""
-    keep = rule.weights > 0
-    return from_atoms(rule.nodes[keep], rule.weights[keep] / len(rule.nodes))
 
 
 def cdf(rule: Quadrature, t: Float[np.ndarray, "t"]) -> Bars:

@@ -139,19 +139,15 @@ def eigenvalues(factors: TwoLayer, memory: float = 4e9) -> Float[np.ndarray, "n"
     return np.concatenate([np.zeros(n - side), values])
 
 
-def operator(factors: TwoLayer) -> Callable[[Float[Array, "n"]], Float[Array, "n"]]:
-    """Return v ↦ NTK v by Khatri–Rao products: Y M = rowsum((X M) ⊙ S), Yᵀv = Xᵀ diag(v) S.
+def product(v: Float[Array, "n"], factors: TwoLayer) -> Float[Array, "n"]:
+    """Return NTK v by Khatri–Rao products: Y M = rowsum((X M) ⊙ S), Yᵀv = Xᵀ diag(v) S.
 
-    4 n d p flops and n (d + p) numbers of memory beside the factors a product.
+    4 n d p flops and n (d + p) numbers of memory beside the factors.
     """
-    scale = jnp.asarray(factors.x.shape[1] * factors.s.shape[1], factors.x.dtype)
-
-    @jax.jit
-    def product(x: Array, s: Array, v: Array) -> Array:
-        pulled = jnp.matmul(x.T, v[:, None] * s, precision=Precision.HIGHEST)
-        return jnp.sum(jnp.matmul(x, pulled, precision=Precision.HIGHEST) * s, axis=1) / scale
-
-    return lambda v: product(factors.x, factors.s, v)
+    x, s, _ = factors
+    pulled = jnp.matmul(x.T, v[:, None] * s, precision=Precision.HIGHEST)
+    pushed = jnp.sum(jnp.matmul(x, pulled, precision=Precision.HIGHEST) * s, axis=1)
+    return pushed / jnp.asarray(x.shape[1] * s.shape[1], x.dtype)
 
 
 def draw(
