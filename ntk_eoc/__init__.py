@@ -1,7 +1,8 @@
 """Finite-width neural tangent kernels beside their infinite-width limit, at the edge of chaos.
 
 Shape letters, used in every signature: `n` points, `d` inputs (the theory's m_0), `k` outputs
-(m_l), `m` width, `l` depth (weight layers), `p` parameters, `s` seeds.
+(m_l), `m` width, `s` seeds; a size without a letter is named by a word. The letters of the theory,
+each with one meaning, stand in a table at the head of `docs/theory.md`.
 
 Imports go one way; a module sees only those on the lines above its own:
 

@@ -60,12 +60,12 @@ def _smallest(delta_phi: float, low: float, high: float, depth: int, n: int) -> 
 
     With r = max |ρ_ij| the j-th entrywise power of the Gram matrix has λ_min >= 1 − (n − 1) r^j, so
     λ_min >= (1 − (n − 1) r^J) T_J with the tail T_J = Σ_{j>=J} a_j, and for any cosines b < a
-    T_J >= a^{−J} [D(a) − D(b) (1 − a^J)/(1 − b^J)], D = l − κ_l.
+    T_J >= a^{−J} [Γ(a) − Γ(b) (1 − a^J)/(1 − b^J)], Γ = l − κ_l the defect.
     """
     gap = min(low, 2 - high)  # 1 − r
     if gap <= 0:
         return 0.0
-    if gap >= 1:  # orthogonal points: every power with j >= 1 is I, and T_1 = D(0)
+    if gap >= 1:  # orthogonal points: every power with j >= 1 is I, and T_1 = Γ(0)
         return float(_defects(delta_phi, np.ones(1), depth)[0])
     rate = -math.log1p(-gap)  # log 1/r
     powers = np.unique(np.maximum(1, np.ceil(np.log((n - 1) / (1 - _WEIGHTS)) / rate)))
