@@ -7,6 +7,7 @@ each with one meaning, stand in a table at the head of `docs/theory.md`.
 Imports go one way; a module sees only those on the lines above its own:
 
     checks                                       one grammar for bad input
+    user_code                                    FILE.py:NAME, and what of it a result rests on
     activations · gaussian · estimates           φ, Gaussian integrals, statistics
     eoc                                          variance map, edge of chaos, Init
     kernels                                      arrays in, kernels out

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 import ntk_eoc
+from ntk_eoc import user_code
 
 if TYPE_CHECKING:
     from ntk_eoc.sweeps.records import Records
@@ -61,7 +62,7 @@ def run(
     retry
         Compute cells again that failed or ran out of memory.
     mix
-        Let results by other versions or platforms in the folder count.
+        Let results by other code, versions or platforms in the folder count.
     device
         Where to compute [default: what JAX prefers].
     memory
@@ -73,7 +74,7 @@ def run(
     figures
         Draw the figures at the end.
     """
-    from ntk_eoc.sweeps.worker import compilation_cache
+    from ntk_eoc.sweeps.engine import compilation_cache
 
     # Before JAX is imported, here and in the workers, which inherit it.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
@@ -123,17 +124,20 @@ def draw(dir: Path) -> None:
     records, experiment = load(dir)
     if not records.ok:
         raise UserError(f"`dir` must hold at least one finished cell, got '{dir}' with none.")
-    note = _gaps(records) if records.bad or records.missing else ""
-    for path in report.draw(experiment.draw, records, dir / "figures", experiment.name, note):
+    note = _gaps(records)
+    with user_code.relative_to(experiment.base):
+        paths = report.draw(experiment.draw, records, dir / "figures", experiment.name, note)
+    for path in paths:
         print(path)
 
 
 def _gaps(records: "Records") -> str:
-    """What a figure says of the cells it does not show."""
+    """What a figure says of the cells it does not show, and of those by other code."""
     counts = Counter(record.status for record in records.bad)
     counts.update({"missing": records.missing})
-    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    return f"of {len(records) + records.missing} cells: {told}"
+    told = [f"{count} {status}" for status, count in counts.items() if count]
+    told += [records.mixture] if records.mixture else []
+    return f"of {len(records) + records.missing} cells: {', '.join(told)}" if told else ""
 
 
 @app.command
@@ -208,8 +212,8 @@ def eoc(activation: str, *, sigma_b: float | None = None, out: Path = Path()) ->
     out
         Folder of the figure.
     """
+    from ntk_eoc.sweeps.engine import compilation_cache
     from ntk_eoc.sweeps.errors import UserError
-    from ntk_eoc.sweeps.worker import compilation_cache
 
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
     import jax

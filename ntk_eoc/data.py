@@ -1,14 +1,13 @@
 """Named data sets as normalised arrays: every row has ‖x‖² = d.
 
 A new one is a function `(seed) -> x` or `-> (x, y)` in a file of the user's, called by the name
-"FILE.py:FUNCTION"; a table of names exists only for what ships.
+"FILE.py:NAME"; a table of names exists only for what ships.
 """
 
-import importlib.util
 import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num, Shaped
 
+from ntk_eoc import user_code
 from ntk_eoc.checks import require, require_count, unknown_name
 from ntk_eoc.eoc import Init
 
@@ -80,7 +80,7 @@ def _mnist(_: str, n: int, rng: np.random.Generator) -> Raw:
 
 
 def _npz(path: str, n: int, rng: np.random.Generator) -> Raw:
-    file = Path(path).expanduser()
+    file = user_code.base() / Path(path).expanduser()
     require(file.is_file(), "data", 'an existing file "npz:PATH"', f"npz:{path}")
     try:
         with np.load(file, allow_pickle=False) as arrays:
@@ -100,17 +100,11 @@ SOURCES: dict[str, Callable[[str, int, np.random.Generator], Raw]] = {
 }
 
 
-def _from_file(name: str, rng: np.random.Generator) -> Raw:
-    """Rows from a user's own function, named "FILE.py:FUNCTION"."""
-    path, _, function = name.rpartition(":")
-    require(Path(path).is_file(), "data", 'an existing file "FILE.py:FUNCTION"', name)
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f'`data` must be a Python file "FILE.py:FUNCTION", got {name!r}.')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    require(hasattr(module, function), "data", f"a function in {path}", name)
-    rows: Any = getattr(module, function)(int(rng.integers(2**31)))
+def _from_function(name: str, rng: np.random.Generator) -> Raw:
+    """Rows from a user's own function, named "FILE.py:NAME" or "package.module:NAME"."""
+    function = user_code.load(name, "data")
+    require(callable(function), "data", "a function of a seed", name)
+    rows: Any = function(int(rng.integers(2**31)))
     return rows if isinstance(rows, tuple) else (rows, None)
 
 
@@ -133,38 +127,50 @@ def _unique_rows(x: np.ndarray) -> np.ndarray:
     return np.sort(np.unique(units, axis=0, return_index=True)[1])
 
 
-@lru_cache(maxsize=64)
 def load(name: str, n: int | None = None, seed: int = 0) -> Dataset:
     """Return n points of a data set, normalised to ‖x‖² = d, parallel rows only once.
 
     Args:
         name: "sphere" or "sphere:D" (uniform on the sphere in R^D, 64 unless said), "digits" (d =
             64), "mnist5k" (d = 784), "npz:PATH" (array "x", labels "y" if there), or
-            "FILE.py:FUNCTION" (a function of a seed that returns x or (x, y)).
+            "FILE.py:NAME" or "package.module:NAME" (a function of a seed that returns x or (x, y)).
+            A path is relative to the config in a sweep, else to the working directory.
         n: Size of the subset; all of it (1,000 of the sphere) unless given.
         seed: Chooses the subset, or the points of the sphere.
 
     Returns:
-        The data set, float64. Rows come in random order.
+        The data set, float64, arrays of the caller's own. Rows come in random order.
 
     Raises:
         ValueError: If the name is unknown, a row is zero or not finite, or n exceeds what there is.
         ModuleNotFoundError: If the extra `data` is not installed.
     """
+    require(isinstance(name, str), "data", 'a name, as "digits"', name)
     n = None if n is None else require_count("n", n)
-    rng = np.random.default_rng(require_count("seed", seed, least=0))
+    seed = require_count("seed", seed, least=0)
+    shipped = name.partition(":")[0] in SOURCES.keys() - {"npz"}
+    # What a file holds now, not what it held when it was first read.
+    content = None if shipped else (user_code.fingerprint(name), user_code.base())
+    kept = _load(name, n, seed, content)
+    return replace(kept, x=kept.x.copy(), y=None if kept.y is None else kept.y.copy())
+
+
+@lru_cache(maxsize=64)
+def _load(name: str, n: int | None, seed: int, content: tuple[str | None, Path] | None) -> Dataset:
+    """The points of `load`; `content` tells one state of the user's file from another."""
+    rng = np.random.default_rng(seed)
     source, _, argument = name.partition(":")
     if source in SOURCES:
         raw = SOURCES[source](argument, n or 1000, rng)
-    elif name.rpartition(":")[0].endswith(".py"):
-        raw = _from_file(name, rng)
+    elif user_code.is_reference(name):
+        raw = _from_function(name, rng)
     else:
-        known = ["sphere", "sphere:D", "digits", "mnist5k", "npz:PATH", "FILE.py:FUNCTION"]
+        known = ["sphere", "sphere:D", "digits", "mnist5k", "npz:PATH", "FILE.py:NAME"]
         raise ValueError(unknown_name("data", name, known))
     x, y = _checked(name, *raw)
     rows = _unique_rows(x)
     if len(rows) < len(x):
-        warnings.warn(f"{name}: {len(x) - len(rows)} duplicate rows left out.", stacklevel=2)
+        warnings.warn(f"{name}: {len(x) - len(rows)} duplicate rows left out.", stacklevel=3)
     require(n is None or n <= len(rows), "n", f"<= {len(rows)} for {name}", n)
     rows = rng.permutation(rows)[:n]
     return Dataset(name, _of_square_norm(x[rows], 1.0), None if y is None else y[rows])

@@ -71,7 +71,7 @@ def test_exact_new_data_set(folder):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere:f", "must be module:function with a module that imports.*ModuleNotFoundError"),
+        ("nowhere:f", "must be in a module that can be imported.*ModuleNotFoundError"),
         ("my_activation.py:bend", "Did you mean 'bent'"),
         ("geluu", "Did you mean 'gelu'"),
     ],

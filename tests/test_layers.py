@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ntk_eoc"
 ORDER = [
     {"checks"},
+    {"user_code"},
     {"activations", "gaussian", "estimates"},
     {"eoc"},
     {"kernels"},

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ntk_eoc import user_code
 from ntk_eoc.activations import duals
 from ntk_eoc.activations.core import Activation, abs_linear
 from ntk_eoc.checks import unknown_name
@@ -123,11 +124,25 @@ NAMED: dict[str, Callable[[], Activation]] = {
 
 
 def activation(name: str) -> Activation:
-    """Return the activation called `name`.
+    """Return the activation called `name`, or the user's own that it refers to.
+
+    Args:
+        name: A key of `NAMED`, or `FILE.py:NAME` or `package.module:NAME`: an elementwise JAX
+            function, its kinks in its attribute `kinks`, or an `Activation`. A path is relative to
+            the config in a sweep, else to the working directory; a changed file is loaded anew.
 
     Raises:
         ValueError: If there is none; the message lists the known names and the nearest.
     """
-    if name not in NAMED:
-        raise ValueError(unknown_name("activation", name, NAMED))
-    return NAMED[name]()
+    if name in NAMED:
+        return NAMED[name]()
+    if not user_code.is_reference(name):
+        raise ValueError(unknown_name("activation", name, [*NAMED, "FILE.py:NAME"]))
+    found = user_code.load(name, "activation")
+    if isinstance(found, Activation):
+        return found
+    if not callable(found) or isinstance(found, type):
+        raise ValueError(
+            f"`activation` must be a function or an Activation, got {name!r}: {found!r}."
+        )
+    return Activation(name.rpartition(":")[2], found, getattr(found, "kinks", ()))

@@ -1,9 +1,6 @@
 """The card of an activation: its edge of chaos, class and limits, as text and as one page."""
 
-import importlib
-import importlib.util
 import math
-import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -15,67 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ntk_eoc.activations import AbsLinear, Activation, activation
-from ntk_eoc.checks import unknown_name
 from ntk_eoc.eoc import Class, EdgeCurve, EdgeSummary, Init, activation_moments, summarise
-from ntk_eoc.gaussian import ActivationError
 from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
 from ntk_eoc.report import figures, style
 from ntk_eoc.spectra.deep_limit import deep_offdiagonal
 
 DEPTHS = (3, 10, 30, 100)
-
-
-def load_activation(name: str) -> Activation:
-    """Return a named activation, or `module:function` of the user's own.
-
-    The part before the colon is an importable module or a path to a .py file, the part after it
-    an `Activation` or a function, whose kinks are then its attribute `kinks`, if it has one.
-
-    Raises:
-        ActivationError: If it cannot be loaded; the message says what to do.
-        ValueError: If there is no activation of that name.
-    """
-    if ":" not in name:
-        return activation(name)
-    module_name, _, attribute = name.partition(":")
-    try:
-        module = _module(module_name)
-    except (Exception, SystemExit) as error:
-        absent = isinstance(error, ModuleNotFoundError) and str(error.name) in module_name
-        advice = (
-            f"give the path of the file (path/to/my_file.py:{attribute or 'function'}) or run "
-            f"from the folder that holds it"
-            if absent or not module_name or isinstance(error, FileNotFoundError)
-            else "put that right there"
-        )
-        raise ActivationError(
-            f"`ACTIVATION` must be module:function with a module that imports, but importing "
-            f"{module_name!r} raised {type(error).__name__}: {error}: {advice}."
-        ) from error
-    if not hasattr(module, attribute):
-        known = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        raise ActivationError(unknown_name("function", attribute, known))
-    found = getattr(module, attribute)
-    if isinstance(found, Activation):
-        return found
-    if not callable(found):
-        raise ActivationError(f"`{name}` must be a function or an Activation, got {found!r}.")
-    return Activation(attribute, found, getattr(found, "kinks", ()))
-
-
-def _module(name: str):  # type: ignore[no-untyped-def]
-    if not name.endswith(".py"):
-        sys.path.insert(0, str(Path.cwd()))
-        try:
-            return importlib.import_module(name)
-        finally:
-            sys.path.pop(0)
-    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no module at {name}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def describe(summary: EdgeSummary) -> str:
@@ -243,7 +185,7 @@ def main(name: str, sigma_b: float | None = None, out: Path | None = None) -> li
     """Print the card of an activation and write its figure; return the figure's paths.
 
     Args:
-        name: A named activation, or `module:function`, or `path/to/file.py:function`.
+        name: A named activation, or `FILE.py:NAME`, or `package.module:NAME`.
         sigma_b: The point of the curve to show; the one with χ_∥ = 1 unless given.
         out: Folder of the figure; the current one unless given.
 
@@ -251,7 +193,7 @@ def main(name: str, sigma_b: float | None = None, out: Path | None = None) -> li
         ValueError: If the activation cannot be used; the message says what to do.
     """
     start = time.perf_counter()
-    act = load_activation(name)
+    act = activation(name)
     summary = summarise(act, sigma_b)
     print(describe(summary))
     with style.context():

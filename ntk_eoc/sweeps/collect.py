@@ -221,9 +221,11 @@ def _provenance(records: Records, run: Run) -> dict[str, Any]:
         "config": json.dumps(run.resolved, sort_keys=True),
         "command": run.provenance.get("command", ""),
         "source_sha256": run.provenance.get("sha256", ""),
+        "code": json.dumps(run.code, sort_keys=True),
         "source_commit": run.provenance.get("commit", ""),
         "computed_by": "\n".join(engines),
         "cells_missing": records.missing,
+        "cells_by_other_code": records.mixture,
         "cells_bad": len(records.bad),
     }
 

@@ -9,6 +9,10 @@ class StoppedError(Exception):
     """The sweep had to stop; what is done is kept."""
 
 
+class CodeChangedError(StoppedError):
+    """A file that the run uses was edited while it ran."""
+
+
 class WorkerDiedError(Exception):
     """The process that computed a cell ended before the cell did."""
 

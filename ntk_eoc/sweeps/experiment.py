@@ -1,15 +1,12 @@
 """An experiment: one Python file with `Cell`, `measure` and `draw`; more where it likes."""
 
 import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from ntk_eoc import user_code
 from ntk_eoc.sweeps.config import Cell
 from ntk_eoc.sweeps.errors import UserError
 
@@ -20,6 +17,7 @@ class Experiment:
 
     Attributes:
         name: The file's or module's last name.
+        base: The folder that paths in its cells are relative to.
         source: The file it was loaded from.
         sha256: Of the file's text, kept in each record.
         cell: Its cell model.
@@ -32,6 +30,7 @@ class Experiment:
     """
 
     name: str
+    base: Path
     source: Path
     sha256: str
     cell: type[Cell]
@@ -45,38 +44,35 @@ class Experiment:
 
 def resolve(reference: str, config: Path) -> str:
     """Return where the config's `experiment` lives: an absolute path, or `package.module`."""
-    if not reference.endswith(".py"):
-        if all(part.isidentifier() for part in reference.split(".")):
-            return reference
-        raise UserError(
-            f"{config}: `experiment` must be a .py file or package.module, got {reference!r}."
-        )
-    path = (config.parent / reference).resolve()
-    if not path.is_file():
-        raise UserError(
-            f"{config}: `experiment` must be an existing file relative to the config,"
-            f" got {reference!r} ('{path}')."
-        )
-    return str(path)
+    try:
+        with user_code.relative_to(config.parent):
+            path = user_code.find_file(reference, "experiment")
+    except ValueError as error:
+        raise UserError(f"{config}: {error}") from None
+    return str(path) if reference.endswith(".py") else reference
 
 
-def load(reference: str) -> Experiment:
-    """Load an experiment from a resolved reference.
+def load(reference: str, base: Path | None = None) -> Experiment:
+    """Load an experiment from a resolved reference, anew each time.
+
+    Args:
+        reference: A .py file or `package.module`.
+        base: The folder that paths in its cells are relative to; the present one by default.
 
     Raises:
         UserError: If it cannot be imported or lacks a part.
     """
+    base = base or Path.cwd()
     try:
-        module = _import(reference)
-    except Exception as error:
-        raise UserError(
-            f"`experiment` must be loadable, got '{reference}': {type(error).__name__}: {error}"
-        ) from error
+        with user_code.relative_to(base):
+            module = user_code.module(reference, "experiment", fresh=True)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     cell = getattr(module, "Cell", None)
     if not (isinstance(cell, type) and issubclass(cell, Cell)):
         raise UserError(
             f"`Cell` of '{reference}' must be a subclass of ntk_eoc.sweeps.config.Cell,"
-            f" got {cell!r}."
+            f" got {'a class of another base' if isinstance(cell, type) else repr(cell)}."
         )
     for part in ("measure", "draw"):
         found = getattr(module, part, None)
@@ -85,6 +81,7 @@ def load(reference: str) -> Experiment:
     source = Path(str(module.__file__))
     return Experiment(
         name=source.stem,
+        base=base,
         source=source,
         sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
         cell=cell,
@@ -95,19 +92,3 @@ def load(reference: str) -> Experiment:
         axes=getattr(module, "AXES", {}),
         units=getattr(module, "UNITS", {}),
     )
-
-
-def _import(reference: str) -> ModuleType:
-    if not reference.endswith(".py"):
-        return importlib.import_module(reference)
-    path = Path(reference)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # its neighbours are importable, as when run as a script
-    name = f"ntk_eoc_experiment_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

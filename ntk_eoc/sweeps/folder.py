@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ntk_eoc.sweeps.code import Code, difference
 from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.store import Store
 
@@ -19,13 +20,16 @@ class Run:
 
     Attributes:
         name: The experiment's name.
-        experiment: Where it was loaded from, a path or `package.module`.
+        experiment: Where it was loaded from, `package.module` or a path relative to this folder.
         config: The config's path.
         resolved: The whole config with every override in it.
         ids: Ids of the planned cells, in the order of the grid.
         costs: Their relative costs.
         engines: What may have computed the records that count: versions, platform, precision.
-        provenance: Hash of the experiment's file, commit of its repository, command.
+        provenance: The experiment's file, its hash, commit of its repository, command.
+        base: The folder that paths in cells are relative to, itself relative to this folder.
+        code: What the records that count are by (`code.Code`); empty of a run before it was kept.
+        mix: Whether records by other code count, too.
     """
 
     name: str
@@ -36,6 +40,15 @@ class Run:
     costs: list[float]
     engines: list[dict[str, Any]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    base: str = ""
+    code: dict[str, Any] = field(default_factory=dict)
+    mix: bool = False
+
+    def of_code(self, meta: dict[str, Any]) -> str:
+        """Say in a few words by which other code a record is; "" if it is by the run's."""
+        if not self.code or "code" not in meta:
+            return "unknown code"
+        return difference(meta["code"], Code(**self.code).of(meta["cell"]))
 
 
 def read(folder: Path) -> Run:
@@ -56,6 +69,23 @@ def read(folder: Path) -> Run:
         raise UserError(
             f"`dir` must hold a readable {FILE}, got '{folder / FILE}' ({error})."
         ) from None
+
+
+def home(folder: Path, run: Run) -> Path:
+    """Return the folder that paths in the run's cells are relative to."""
+    kept = (folder / run.base).resolve()
+    return kept if run.base and kept.is_dir() else Path(run.config).resolve().parent
+
+
+def experiment_of(folder: Path, run: Run) -> str:
+    """Return where the run's experiment is: the folder may have moved, alone or with its files."""
+    if not run.experiment.endswith(".py"):
+        return run.experiment
+    known = folder / run.experiment
+    places = [known, Path(str(run.provenance.get("source", known)))]
+    places.append(home(folder, run) / str(run.resolved.get("experiment", "")))
+    there = (place for place in places if place.suffix == ".py" and place.is_file())
+    return str(next(there, known).resolve())
 
 
 def write(folder: Path, run: Run) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ntk_eoc import user_code
 from ntk_eoc.sweeps.config import RESERVED, Also, Cell, Config, digest, parse
 from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.experiment import Experiment
@@ -43,6 +44,11 @@ def plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
     Raises:
         UserError: If a cell is refused, or a point stands twice with different seeds or batches.
     """
+    with user_code.relative_to(experiment.base):
+        return _plan(config, experiment, where)
+
+
+def _plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
     planned: dict[str, Planned] = {}
     splits: dict[bytes, list[str]] = {}
     for point in _points(config):

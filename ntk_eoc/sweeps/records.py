@@ -1,6 +1,7 @@
 """Records: what figures read. A sequence of finished cells that can be filtered and grouped."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any, overload
 
 import numpy as np
 
+from ntk_eoc import user_code
 from ntk_eoc.checks import unknown_name
+from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps import store
 from ntk_eoc.sweeps.config import Cell
-from ntk_eoc.sweeps.errors import DamagedError
+from ntk_eoc.sweeps.errors import DamagedError, UserError
 from ntk_eoc.sweeps.experiment import Experiment
 
 log = logging.getLogger("ntk_eoc.sweeps")
@@ -45,12 +48,16 @@ def value_of(record: Record, name: str) -> Any:
 class Records(Sequence[Record]):
     """The records of one run, in the order of its grid, seeds innermost."""
 
-    def __init__(self, records: Sequence[Record], missing: int = 0, title: str = "") -> None:
+    def __init__(
+        self, records: Sequence[Record], missing: int = 0, title: str = "", mixture: str = ""
+    ) -> None:
         self._records = list(records)
         self.missing = missing
         """How many cells were asked for and have no (undamaged) record."""
         self.title = title
         """The config's title."""
+        self.mixture = mixture
+        """How many of all records are by which code other than the run's; "" if none is."""
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -126,7 +133,7 @@ class Records(Sequence[Record]):
         return np.concatenate(arrays)
 
     def _only(self, records: list[Record]) -> "Records":
-        return Records(records, self.missing, self.title)
+        return Records(records, self.missing, self.title, self.mixture)
 
     def _check(self, name: str) -> None:
         fields = type(self._records[0].cell).model_fields if self._records else {}
@@ -137,36 +144,50 @@ class Records(Sequence[Record]):
 def load(folder: Path) -> tuple[Records, Experiment]:
     """Return the records of the cells that the folder's run asks for, and its experiment.
 
-    Damaged files and records by engines that do not count are left out, with a warning, and
-    counted as missing.
+    Damaged files and records by engines or code that do not count are left out, with a warning,
+    and counted as missing. Where other code counts, `Records.mixture` says so.
     """
     run = folders.read(folder)
-    experiment = experiments.load(_experiment_of(run))
+    base = folders.home(folder, run)
+    experiment = experiments.load(folders.experiment_of(folder, run), base)
     entries = store.Store(folder).entries()
     found: list[Record] = []
-    for id_ in run.ids:
-        record = _load_one(entries[id_], run, experiment.cell) if id_ in entries else None
-        if record:
+    left_out: dict[str, list[Path]] = {}
+    mixture: Counter[str] = Counter()
+    with user_code.relative_to(base):
+        for entry in (entries[id_] for id_ in run.ids if id_ in entries):
+            try:
+                record = _load_one(entry, run, experiment.cell)
+            except _LeftOutError as error:
+                left_out.setdefault(str(error), []).append(entry.path)
+                continue
             found.append(record)
+            mixture[run.of_code(record.meta)] += 1
+    for why, paths in left_out.items():
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        log.warning("%s%s: left out: %s", paths[0], more, why)
+    del mixture[""]
+    told = ", ".join(f"{count} by {code}" for code, count in mixture.items())
     missing = len(run.ids) - len(found)
-    return Records(found, missing, run.resolved.get("title", "")), experiment
+    return Records(found, missing, run.resolved.get("title", ""), told), experiment
 
 
-def _experiment_of(run: folders.Run) -> str:
-    """Where the experiment is: as the run knew it, or relative to the config it had."""
-    moved = Path(run.config).parent / str(run.resolved["experiment"])
-    there = not run.experiment.endswith(".py") or Path(run.experiment).is_file()
-    return run.experiment if there or not moved.is_file() else str(moved.resolve())
+class _LeftOutError(Exception):
+    """Why a record does not count."""
 
 
-def _load_one(entry: store.Entry, run: folders.Run, model: type[Cell]) -> Record | None:
+def _load_one(entry: store.Entry, run: folders.Run, model: type[Cell]) -> Record:
     try:
         meta, arrays = store.read(entry.path)
     except (DamagedError, OSError) as error:
-        log.warning("%s is left out: %s", entry.path, error)
-        return None
+        raise _LeftOutError(str(error)) from None
     if meta["engine"] not in run.engines:
-        log.warning("%s is left out: it was computed by %s", entry.path, meta["engine"])
-        return None
-    cell = model.model_validate_json(store.json.dumps(meta["cell"]))
+        raise _LeftOutError(f"it was computed by {meta['engine']}")
+    code = run.of_code(meta)
+    if code and run.code and not run.mix:
+        raise _LeftOutError(f"it is by {code}; the next run computes it again")
+    try:
+        cell = configs.parse(model, meta["cell"], "its cell")
+    except UserError as error:
+        raise _LeftOutError(str(error)) from None
     return Record(cell, arrays, meta["status"], meta)

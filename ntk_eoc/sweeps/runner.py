@@ -7,20 +7,21 @@ import shlex
 import subprocess
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ntk_eoc.sweeps import cluster, grid, store
+from ntk_eoc.sweeps import cluster, dispatch, grid
 from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import folder as folders
-from ntk_eoc.sweeps.errors import DamagedError, StoppedError, UserError, WorkerDiedError
+from ntk_eoc.sweeps.code import Code, code_of
+from ntk_eoc.sweeps.done import done
+from ntk_eoc.sweeps.errors import StoppedError, UserError, WorkerDiedError
 from ntk_eoc.sweeps.experiment import Experiment
 from ntk_eoc.sweeps.grid import Planned
 from ntk_eoc.sweeps.pool import InProcess, Pool, Processes
@@ -28,8 +29,6 @@ from ntk_eoc.sweeps.progress import Progress
 from ntk_eoc.sweeps.store import Store
 from ntk_eoc.sweeps.worker import Outcome, Setup, record_meta
 
-LOOK_AGAIN = 0.5  # seconds before asking again for cells that other runs have claimed
-LIVES = 2  # a cell that ends its worker this often is recorded as failed
 RETRIED = ("out-of-memory", "failed")
 log = logging.getLogger("ntk_eoc.sweeps")
 
@@ -45,7 +44,7 @@ class Options:
         workers: Spawned processes; 1 computes in this one.
         shard: "k/n": only this part of the cells.
         retry: Compute cells again that failed or ran out of memory.
-        mix: Let records by other versions or platforms count as done.
+        mix: Let records by other code, versions or platforms count as done.
         device: "cpu", "gpu" or None for what JAX prefers.
         memory: Bytes that the batches under way may need together, by the experiment's `memory`.
         cluster: "local" or "slurm": `workers` Dask workers in place of processes.
@@ -108,16 +107,20 @@ def run(options: Options) -> Summary:
     _check(options)
     config = configs.load(options.config, options.overrides)
     reference = experiments.resolve(config.experiment, options.config)
-    experiment = experiments.load(reference)
+    base = options.config.resolve().parent
+    experiment = experiments.load(reference, base)
     planned = grid.plan(config, experiment, str(options.config))
     mine = grid.shard(planned, options.shard)
     folder = options.folder
     folders.check_writable(folder)
     before = folders.check_same_experiment(folder, experiment.name)
 
+    code = code_of(reference, base, (one.fields for one in planned))
     provenance = _provenance(experiment)
     setup = Setup(
         experiment=reference,
+        base=str(base),
+        code=code,
         folder=str(folder.resolve()),
         device=options.device,
         provenance=provenance,
@@ -127,13 +130,16 @@ def run(options: Options) -> Summary:
         engines = folders.accept_engine(folder, before, pool.engine(), options.mix)
         run_ = folders.Run(
             name=experiment.name,
-            experiment=reference,
+            experiment=_relative(reference, folder) if reference.endswith(".py") else reference,
             config=str(options.config),
             resolved=config.model_dump(mode="json"),
             ids=[one.id for one in planned],
             costs=[one.cost for one in planned],
             engines=engines,
             provenance=provenance | {"command": options.command()},
+            base=_relative(str(base), folder),
+            code=asdict(code),
+            mix=options.mix,
         )
         try:
             records = Store(folder)
@@ -150,100 +156,34 @@ def _sweep(
 ) -> Summary:
     retried = RETRIED if options.retry else ()
     records.clear_leftovers()
-    done = _done(records, mine, run_.engines, retried)
-    todo = [one for one in mine if one.id not in done]
-    summary = Summary(options.folder, planned=len(mine), before=len(done))
-    log.info("%s: %d cells, %d done before", options.command(), len(mine), len(done))
+    before = done(records, mine, run_, retried)
+    todo = [one for one in mine if one.id not in before]
+    summary = Summary(options.folder, planned=len(mine), before=len(before))
+    log.info("%s: %d cells, %d done before", options.command(), len(mine), len(before))
     give_up = partial(_give_up, records, pool, run_)
+    memory = options.memory or host_memory()
     try:
-        with Progress(len(mine), len(done), sum((one.cost for one in todo), 0.0)) as progress:
-            for one, outcome in _compute(pool, todo, give_up, options.memory or host_memory()):
+        with Progress(len(mine), len(before), sum((one.cost for one in todo), 0.0)) as progress:
+            for one, outcome in dispatch.compute(pool, todo, give_up, memory):
                 summary.counts[outcome.status] += 1
                 if outcome.message:
                     log.warning("cell %s %s: %s", one.id, outcome.status, outcome.message)
                 progress.advance(one.cost)
+    except StoppedError as error:
+        log.info("stopped: %s", error)
+        raise
     finally:
         log.info("ended: %s", dict(summary.counts))
         records.settle()
     return summary
 
 
-def _done(
-    records: Store,
-    planned: list[Planned],
-    engines: list[dict[str, Any]],
-    retried: tuple[str, ...],
-) -> set[str]:
-    """Return the ids with a sound record that counts; damaged files are set aside."""
-    entries = records.entries()
-    done = set()
-    for one in planned:
-        entry = entries.get(one.id)
-        if entry is None or entry.status in retried:
-            continue
-        try:
-            meta = store.read_meta(entry.path)
-        except FileNotFoundError:  # another run has just set it aside
-            continue
-        except DamagedError as error:
-            log.warning("%s is damaged (%s): set aside and computed again.", entry.path, error)
-            records.set_aside(entry.path)
-            continue
-        if meta["engine"] in engines:
-            done.add(one.id)
-        else:
-            log.warning("%s is by %s: set aside, computed again.", entry.path, meta["engine"])
-            records.set_aside(entry.path)
-    return done
-
-
-def _compute(
-    pool: Pool, todo: list[Planned], give_up: Callable[[Planned], Outcome], memory: float
-) -> Iterator[tuple[Planned, Outcome]]:
-    """Compute the cells in about this order and yield each one's outcome as it comes.
-
-    A cell waits while the batches under way leave too little of `memory` for its own; alone it
-    always runs.
-    """
-    waiting = deque(todo)
-    elsewhere: list[Planned] = []
-    running: dict[Future[Outcome], Planned] = {}
-    deaths: Counter[str] = Counter()
-    while waiting or running or elsewhere:
-        if elsewhere and not waiting and not running:  # nothing is left but others' cells
-            time.sleep(LOOK_AGAIN)
-            waiting.extend(elsewhere)
-            elsewhere.clear()
-        while waiting and len(running) < pool.slots:
-            free = memory - sum(one.memory for one in running.values())
-            one = next((one for one in waiting if one.memory <= free or not running), None)
-            if one is None:
-                break
-            waiting.remove(one)
-            running[pool.submit(one.id, one.fields)] = one
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            one = running.pop(future)
-            try:
-                outcome = pool.result(future)
-            except WorkerDiedError:
-                deaths[one.id] += 1
-                log.warning("cell %s ended its worker (%d)", one.id, deaths[one.id])
-                if deaths[one.id] < LIVES:
-                    waiting.appendleft(one)
-                else:
-                    yield one, give_up(one)
-                continue
-            if outcome.status == "claimed elsewhere":
-                elsewhere.append(one)
-                continue
-            yield one, outcome
-
-
 def _give_up(records: Store, pool: Pool, run_: folders.Run, one: Planned) -> Outcome:
     """Record a cell that ended its worker each time."""
-    message = f"ended its worker {LIVES} times (out of memory, or a crash in native code)"
+    message = f"ended its worker {dispatch.LIVES} times (out of memory, or a crash in native code)"
     meta = record_meta(one.id, one.fields, "failed", 0.0, message)
     about = {"experiment": run_.name, "engine": pool.engine(), "machine": {}}
+    about["code"] = Code(**run_.code).of(one.fields)
     records.write(meta | about | {"provenance": run_.provenance}, {})
     return Outcome(one.id, "failed", 0.0, message)
 
@@ -317,6 +257,11 @@ def _provenance(experiment: Experiment) -> dict[str, Any]:
         "commit": commit,
         "argv": sys.argv,
     }
+
+
+def _relative(path: str, folder: Path) -> str:
+    """A path as seen from the run's folder, so that both may move together."""
+    return os.path.relpath(path, folder.resolve())
 
 
 def _stopped(error: OSError, folder: Path) -> Exception:

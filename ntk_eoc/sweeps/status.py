@@ -27,6 +27,7 @@ def describe(folder: Path, now: float | None = None) -> str:
     others = len(entries) - len(mine)
     if others:
         lines += [f"{others:8d} of other configs, not counted"]
+    lines += _mixture(run, mine)
     lines += _reasons([entry for entry in mine if entry.status != "ok"])
     if missing:
         lines += [f"to go on: {run.provenance.get('command', 'ntk-eoc run')}"]
@@ -51,6 +52,22 @@ def _left(run: folders.Run, entries: dict[str, Entry], now: float) -> str:
         return ", nothing written of late"
     spent = sum(cost for _, cost in recent[1:])
     return f", {duration(time_left(seconds, spent, spent + left))} left"
+
+
+def _mixture(run: folders.Run, entries: list[Entry]) -> list[str]:
+    """Records by other code or engines than the run's, and whether they count."""
+    found: Counter[str] = Counter()
+    for entry in entries:
+        try:
+            meta = store.peek(entry.path)
+            engine = "" if meta["engine"] in run.engines else "another engine"
+            found[engine or run.of_code(meta)] += 1
+        except (DamagedError, OSError, LookupError, TypeError, AttributeError):
+            continue  # `verify` tells of damage
+    del found[""]
+    counts = run.mix or not run.code
+    note = "counted, too" if counts else "not counted; the next run computes them again"
+    return [f"{n:8d} of these by {code}: {note}" for code, n in found.items()]
 
 
 def _reasons(bad: list[Entry]) -> list[str]:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import struct
 import uuid
 import zipfile
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ STATUSES = ("ok", "non-finite", "out-of-memory", "failed")
 META = "meta.json"
 _SEAL = b"sha256="
 _SEAL_LENGTH = len(_SEAL) + 64
+_HEAD = 4096  # bytes that hold the metadata of most records
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's zero, so that equal records are equal files
 
 
@@ -50,6 +52,8 @@ class Store:
         self.folder = folder
         self.cells = folder / "cells"
         self.damaged = folder / "damaged"
+        self.aside = folder / "aside"
+        """Of sound records that do not count: by other code or by another engine."""
         self._claims: int | None = None
 
     def create(self) -> None:
@@ -94,11 +98,11 @@ class Store:
                 self._path(meta["id"], status).unlink(missing_ok=True)
         return path
 
-    def set_aside(self, path: Path) -> None:
-        """Move a file that does not count out of the records' way, unless another run has."""
-        self.damaged.mkdir(exist_ok=True)
+    def set_aside(self, path: Path, to: Path) -> None:
+        """Move a file that does not count to another folder, unless another run has."""
+        to.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            path.rename(self.damaged / f"{path.name}.{uuid.uuid4().hex[:8]}")
+            path.rename(to / f"{path.name}.{uuid.uuid4().hex[:8]}")
 
     def claim(self, id_: str) -> bool:
         """Claim a cell for this process; False if another process holds it."""
@@ -166,6 +170,23 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             content = io.BytesIO(archive.read(member))
             arrays[member.removesuffix(".npy")] = np.lib.format.read_array(content)
     return meta, arrays
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """Return a record's metadata unchecked, from the head of its file.
+
+    Raises:
+        DamagedError: If it is no record.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+        try:
+            *_, size, name, extra = struct.unpack("<4s5H3I2H", head[:30])
+            begin = 30 + name + extra
+            body = head[begin:] + file.read(max(0, begin + size - len(head)))
+            return dict(json.loads(body[:size]))
+        except (struct.error, ValueError, TypeError):
+            raise DamagedError("it is cut short or is no record") from None
 
 
 def read_meta(path: Path) -> dict[str, Any]:

@@ -1,13 +1,10 @@
 """A worker: set JAX up, compute one cell, write its record. The same in every process."""
 
-import hashlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 import signal
-import socket
+import sys
 import threading
 import time
 import traceback
@@ -18,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
-import ntk_eoc
+from ntk_eoc import user_code
 from ntk_eoc.sweeps import experiment as experiments
-from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.code import Code, difference, experiment_of
+from ntk_eoc.sweeps.engine import engine, machine, set_up_jax
+from ntk_eoc.sweeps.errors import CodeChangedError, UserError
 from ntk_eoc.sweeps.store import STATUSES, Store
+from ntk_eoc.user_code import provenance
 
-PRECISION = "highest"
 log = logging.getLogger("ntk_eoc.sweeps")
 
 
@@ -33,6 +32,8 @@ class Setup:
 
     Attributes:
         experiment: Resolved reference of the experiment.
+        base: The folder that paths in cells are relative to, the config's.
+        code: What the run's records are by.
         folder: The run's folder.
         device: "cpu", "gpu" or None for what JAX prefers.
         provenance: Goes into every record.
@@ -40,6 +41,8 @@ class Setup:
     """
 
     experiment: str
+    base: str
+    code: Code
     folder: str
     device: str | None
     provenance: dict[str, Any]
@@ -56,68 +59,22 @@ class Outcome:
     message: str = ""
 
 
-def set_up_jax(device: str | None) -> None:
-    """Turn on float64 and full-precision products; choose the device."""
-    import jax
-
-    if device is not None:
-        jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[device])
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_default_matmul_precision", PRECISION)
-    try:
-        jax.devices()
-    except (RuntimeError, AssertionError):  # JAX 0.10 asserts that there is a backend
-        raise UserError(f"`--device` must be one that JAX finds here, got {device!r}.") from None
-
-
-def compilation_cache() -> Path:
-    """Return where compiled code is kept: apart for each kind of processor it was compiled for."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = [platform.processor()]
-    told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    kind = hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
-    return Path(home) / "ntk_eoc" / f"xla-{kind}"
-
-
-def engine() -> dict[str, Any]:
-    """Return what decides a record's bits besides its cell: versions, platform, precision."""
-    import jax
-
-    return {
-        "ntk_eoc": ntk_eoc.__version__,
-        "jax": importlib.metadata.version("jax"),
-        "jaxlib": importlib.metadata.version("jaxlib"),
-        "platform": jax.default_backend(),
-        "matmul_precision": PRECISION,
-    }
-
-
-def machine() -> dict[str, Any]:
-    """Return where this process computes; told in the record, but not told apart by it."""
-    import jax
-
-    return {
-        "host": socket.gethostname(),
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.local_device_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "cpus": os.cpu_count(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-    }
-
-
 class Worker:
-    """Computes cells of one experiment into one store."""
+    """Computes cells of one experiment into one store.
+
+    It refuses code other than the run's: what it loads is compared before and after it is loaded,
+    and what is loaded later, with the cell that loads it.
+    """
 
     def __init__(self, setup: Setup) -> None:
-        set_up_jax(setup.device)
-        self.experiment = experiments.load(setup.experiment)
-        self.store = Store(Path(setup.folder))
         self.setup = setup
+        self.base = Path(setup.base)
+        set_up_jax(setup.device)
+        self._check_code()
+        self.experiment = experiments.load(setup.experiment, self.base)
+        self._check_code()
+        self._modules = len(sys.modules)
+        self.store = Store(Path(setup.folder))
         self.about = {
             "experiment": self.experiment.name,
             "engine": engine(),
@@ -126,7 +83,11 @@ class Worker:
         }
 
     def compute(self, id_: str, fields: dict[str, Any]) -> Outcome:
-        """Compute one cell and write its record, unless it is there or claimed elsewhere."""
+        """Compute one cell and write its record, unless it is there or claimed elsewhere.
+
+        Raises:
+            CodeChangedError: If the cell would be computed, or was, by code other than the run's.
+        """
         if not self.store.claim(id_):
             return Outcome(id_, "claimed elsewhere", 0.0)
         try:
@@ -143,9 +104,11 @@ class Worker:
         start = time.perf_counter()
         arrays: dict[str, np.ndarray] = {}
         message = trace = ""
+        self._check_files(fields)
         try:
-            cell = self.experiment.cell.model_validate_json(json.dumps(fields))
-            arrays = to_numpy(self.experiment.measure(cell))
+            with user_code.relative_to(self.base):
+                cell = self.experiment.cell.model_validate_json(json.dumps(fields))
+                arrays = to_numpy(self.experiment.measure(cell))
             bad = [name for name, array in arrays.items() if not _is_finite(array)]
             status = "non-finite" if bad else "ok"
             message = f"not finite: {', '.join(bad)}" if bad else ""
@@ -155,10 +118,45 @@ class Worker:
             message = _first_line(error)
             trace = traceback.format_exc()
         seconds = time.perf_counter() - start
+        self._check_files(fields)
+        if len(sys.modules) != self._modules:  # `measure` imported some more
+            self._check_code()
+            self._modules = len(sys.modules)
         meta = record_meta(id_, fields, status, seconds, message) | self.about
+        meta |= {"code": self.setup.code.of(fields)}
         meta |= {"traceback": trace} if trace else {}
         self.store.write(meta, arrays)
         return Outcome(id_, status, seconds, message)
+
+    def _check_code(self) -> None:
+        """Compare the files of the experiment and the package with what the run began with."""
+        wanted = self.setup.code
+        same = provenance.package_stamp() == wanted.stamp
+        found = {
+            "experiment": experiment_of(self.setup.experiment, self.base),
+            "package": wanted.package if same else provenance.package_digest(),
+            "files": {},
+        }
+        self._compare(found, wanted.of({}))
+
+    def _check_files(self, fields: dict[str, Any]) -> None:
+        """Compare the user's files that a cell names."""
+        wanted = self.setup.code.of(fields)
+        if wanted["files"]:
+            with user_code.relative_to(self.base):
+                try:
+                    now = {text: user_code.fingerprint(text) for text in wanted["files"]}
+                except (OSError, SyntaxError, ValueError):
+                    now = {}
+            self._compare(wanted | {"files": now}, wanted)
+
+    def _compare(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+        differs = difference(found, wanted)
+        if differs:
+            raise CodeChangedError(
+                f"a file was edited while the run used it, a worker found {differs};"
+                " what is done is kept: run it again, for all records by one code."
+            )
 
 
 def record_meta(
@@ -203,7 +201,7 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
-_worker: Worker | UserError | None = None  # one a process, or why there is none
+_worker: Worker | UserError | CodeChangedError | None = None  # one a process, or why there is none
 
 
 def start(setup: Setup, gpu: str | None) -> None:
@@ -216,21 +214,26 @@ def start(setup: Setup, gpu: str | None) -> None:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         _worker = Worker(setup)
-    except UserError as error:
+    except (UserError, CodeChangedError) as error:
         _worker = error  # raised here it would only break the pool
 
 
 def engine_here() -> dict[str, Any]:
     """`engine` of this process, or why it cannot be a worker."""
-    if isinstance(_worker, UserError):
-        raise _worker
+    _ready()
     return engine()
 
 
 def compute(id_: str, fields: dict[str, Any]) -> Outcome:
-    """`Worker.compute` of this process."""
-    assert isinstance(_worker, Worker)
-    return _worker.compute(id_, fields)
+    """`Worker.compute` of this process, or why it cannot be a worker."""
+    return _ready().compute(id_, fields)
+
+
+def _ready() -> Worker:
+    if isinstance(_worker, Exception):
+        raise _worker
+    assert _worker is not None
+    return _worker
 
 
 def compute_anywhere(setup: Setup, id_: str, fields: dict[str, Any]) -> Outcome:

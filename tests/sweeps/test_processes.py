@@ -130,7 +130,7 @@ def test_exact_claims_end_with_their_process(tmp_path):
 def test_exact_the_memory_budget_limits_what_runs_at_once(tmp_path):
     from concurrent.futures import Future
 
-    from ntk_eoc.sweeps import grid, runner
+    from ntk_eoc.sweeps import dispatch, grid
     from ntk_eoc.sweeps.config import Cell
     from ntk_eoc.sweeps.worker import Outcome
 
@@ -163,7 +163,7 @@ def test_exact_the_memory_budget_limits_what_runs_at_once(tmp_path):
     todo = [grid.Planned(str(i), Cell(), 1.0, memory=3.0) for i in range(6)]
     todo.append(grid.Planned("huge", Cell(), 1.0, memory=100.0))
     fake = Fake()
-    outcomes = list(runner._compute(fake, todo, lambda one: None, memory=7.0))
+    outcomes = list(dispatch.compute(fake, todo, lambda one: None, memory=7.0))
     assert len(outcomes) == 7
     assert fake.most == 2
 

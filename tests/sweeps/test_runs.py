@@ -367,7 +367,7 @@ def test_exact_records_copied_in_from_another_version_do_not_count(tmp_path, mon
         path.replace(one / "cells" / path.name)
     assert (len(load(one)[0]), load(one)[0].missing) == (0, 3)
     assert run(Options(CONFIG, one, overrides=("seeds=4",))).counts == {"ok": 3}
-    assert len(list((one / "damaged").iterdir())) == 3
+    assert len(list((one / "aside").iterdir())) == 3
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT"])
