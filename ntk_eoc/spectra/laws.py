@@ -210,11 +210,6 @@ def gathered(
     return places, np.bincount(where, masses, len(places)).astype(np.float64)
 
 
-def from_samples(samples: Numbers) -> SpectralLaw:
-    """Return the empirical law of the samples: an atom of equal mass at each."""
-    return from_atoms(samples)
-
-
 def from_density(pdf: Callable[[Any], Any], support: Numbers) -> SpectralLaw:
     """Return the law with the density `pdf` on bounded intervals.
 

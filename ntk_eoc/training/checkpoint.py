@@ -34,7 +34,7 @@ def _fingerprint(state: State, marks: np.ndarray) -> np.ndarray:
 
 
 def train_with_checkpoints(
-    folder: Path, advance: Advance, state: State, marks: Int[np.ndarray, "t"], every: int
+    folder: Path | str, advance: Advance, state: State, marks: Int[np.ndarray, "t"], every: int
 ) -> tuple[State, Any]:
     """Train up to the last mark in stretches, each saved; go on after the last one saved.
 

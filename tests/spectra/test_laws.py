@@ -15,7 +15,6 @@ from ntk_eoc.spectra.law_algebra import classical_convolution, mixture, scaled, 
 from ntk_eoc.spectra.laws import (
     SpectralLaw,
     from_density,
-    from_samples,
     marchenko_pastur,
     uniform,
 )
@@ -182,7 +181,7 @@ def test_exact_scaling_mixing_and_squaring_move_the_moments():
     both = mixture([0.25, 0.75], [law, uniform(0.0, 2.0)])
     np.testing.assert_allclose(both.moment(3), 0.25 * law.moment(3) + 0.75 * 2, rtol=1e-9)
     np.testing.assert_allclose(squared(uniform(-1.0, 2.0)).moment(2), 33 / 15, rtol=1e-10)
-    assert from_samples([2.0, 1.0, 2.0]).atoms == ((1.0, 1 / 3), (2.0, 2 / 3))
+    assert SpectralLaw.from_atoms([2.0, 1.0, 2.0]).atoms == ((1.0, 1 / 3), (2.0, 2 / 3))
 
 
 def bin_masses_of_draws(law, points, gamma, draws, edges, seed):
