@@ -4,68 +4,66 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Annotated, Any
+from typing import Any
 
+import _cells
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _fresh import Schedule
-from _names import accepted_by
-from flax import nnx
+from _cells import Schedule, init_of, inputs, point_of
 from pydantic import Field, model_validator
 
 import ntk_eoc as ne
 from ntk_eoc import data
 from ntk_eoc.network import draw_params
-from ntk_eoc.sweeps import config
+from ntk_eoc.report import curves
 from ntk_eoc.sweeps.batches import map_batched
+from ntk_eoc.sweeps.records import Records
 from ntk_eoc.training.modes import Modes, Rule, check_rate, descent, eigenmodes, largest_stable_step
 from ntk_eoc.training.predictions import predict_test, predict_train
 from ntk_eoc.training.trainer import Problem, log_marks, squared_error, train
 from ntk_eoc.training.watch import watch, wrong_sign
 
 
-class Cell(config.Cell):
-    """A block of networks of one shape, trained by full-batch gradient descent to labels ±1.
+class Trained(_cells.Cell):
+    """A block of networks trained by full-batch gradient descent.
 
-    `step` is the learning rate in units of the largest stable one of K∞, 2/λ_max.
+    `step` is the learning rate in units of the largest stable one of K∞.
     """
 
-    activation: Annotated[str, accepted_by(lambda name: init_of(name))]
     data: str = "digits"
     n: int = Field(ge=2)
     n_test: int = Field(ge=1)
-    data_seed: int = Field(default=0, ge=0)
-    schedule: Schedule = "constant"
     m: int = Field(ge=1)
     depth: int = Field(ge=2)
     step: float = Field(default=0.5, gt=0)
     steps: int = Field(ge=1)
+
+
+class Cell(Trained):
+    """A block of networks of one shape and one output, trained to labels ±1."""
+
+    schedule: Schedule = "constant"
     marks: int = Field(default=16, ge=2)
 
     @model_validator(mode="after")
-    def _data_exists(self) -> "Cell":
+    def _has_labels(self) -> "Cell":
         signs(self)
         return self
 
 
-@lru_cache(maxsize=8)
-def init_of(name: str) -> ne.Init:
-    """The edge of chaos of a named activation, where q = 1."""
-    return ne.edge_of_chaos(ne.activation(name), q=1.0)
-
-
 def signs(cell: Any) -> tuple[np.ndarray, np.ndarray]:
     """Points, training first, and labels ±1: a digit's parity, or sign(x_1 x_2) on a sphere."""
-    found = data.load(cell.data, cell.n + cell.n_test, cell.data_seed)
-    if found.y is None:
-        y = np.where(found.x[:, 0] * found.x[:, 1] > 0, 1.0, -1.0)
+    x = inputs(cell, cell.n + cell.n_test)
+    labels = data.load(cell.data, cell.n + cell.n_test, cell.data_seed).y
+    if labels is None:
+        y = np.where(x[:, 0] * x[:, 1] > 0, 1.0, -1.0)
     else:
-        y = np.where(found.y.astype(int) % 2 == 0, 1.0, -1.0)
+        y = np.where(labels.astype(int) % 2 == 0, 1.0, -1.0)
     if len(set(y[: cell.n])) < 2:
         raise ValueError(f"`data` must hold labels of both signs, got one in {cell.data!r}.")
-    return found.x, y
+    return x, y
 
 
 def cost(cell: Cell) -> float:
@@ -102,15 +100,10 @@ class Limit:
     rate: float
 
 
-def point_of(cell: Any) -> Any:
-    """The cell without its choice of seeds: what all its blocks share, compiled once."""
-    return cell.model_copy(update={"first_seed": 0, "seeds": 0})
-
-
 @lru_cache(maxsize=8)
 def limit(point: Any) -> Limit:
     """The limit of a cell's networks, and its learning rate, with a warning if it is unstable."""
-    x, init = jnp.asarray(signs(point)[0]), init_of(point.activation)
+    x, init = jnp.asarray(signs(point)[0]), init_of(point)
     kernel, nngp = (
         np.asarray(of(init, x, x, point.depth), np.float64)
         for of in (ne.ntk_infinite, ne.nngp_infinite)
@@ -122,11 +115,11 @@ def limit(point: Any) -> Limit:
 
 @lru_cache(maxsize=4)
 def _one(point: Any) -> Callable[[jax.Array], dict[str, jax.Array]]:
-    init, (x, y) = init_of(point.activation), signs(point)
+    init, (x, y) = init_of(point), signs(point)
     d, dtype = x.shape[1], jnp.dtype(point.dtype)
     points, labels = jnp.asarray(x, dtype), jnp.asarray(y[:, None], dtype)
     inside, outside = (points[: point.n], labels[: point.n]), (points[point.n :], labels[point.n :])
-    f, _ = ne.functional(ne.MLP(init, d, widths(point), rngs=nnx.Rngs(0), dtype=dtype))
+    f = ne.mlp(init)
     problem = Problem(f, *inside, squared_error, optax.sgd(limit(point).rate))
     steps = marks(point)
 
@@ -181,3 +174,14 @@ def losses(cell: Any, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """½ mean (f − y)² on the training and on the test points, over the last axis."""
     squares = (outputs - signs(cell)[1]) ** 2 / 2
     return squares[..., : cell.n].mean(-1), squares[..., cell.n :].mean(-1)
+
+
+def groups(records: Records, x: str, what: str) -> tuple[list[Any], list[np.ndarray]]:
+    """As `curves.groups`, of the networks that did not diverge."""
+    return curves.groups(records, x, lambda cells: cells.stack(what)[curves.alive(cells)])
+
+
+def described(records: Records, what: str, *fields: str) -> str:
+    """How many networks a figure shows, for its footnote."""
+    count = curves.fewest(records, what, *fields)
+    return f"{count} networks a point or more, {curves.lost(records)} diverged"

@@ -13,30 +13,27 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import _cells
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _names import Activation
-from matplotlib.axes import Axes
+from _cells import init_of, inputs, point_of
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
-from ntk_eoc import data
-from ntk_eoc.eoc import activation_class, special_points
-from ntk_eoc.estimates import exponent, mean
+from ntk_eoc.eoc import activation_class
+from ntk_eoc.estimates import mean
 from ntk_eoc.network import draw_params
-from ntk_eoc.report import style
-from ntk_eoc.sweeps import config
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 
 
-class Cell(config.Cell):
+class Cell(_cells.Cell):
     """A block of networks of one activation and width; at width 0, the limit at several depths."""
 
-    activation: Activation
-    data: str
     n: int = Field(ge=2)
     m: int = Field(ge=0)
     depth: int = Field(ge=1)
@@ -51,115 +48,123 @@ def cost(cell: Cell) -> float:
     return cell.seeds * float(sum(a * b for a, b in pairwise(m)))
 
 
-@lru_cache(maxsize=16)
-def _edge(name: str) -> ne.Init:
-    # Not q = 1 for all: at the gelu's or the silu's, χ_∥ > 1 blows rounding up in the deep.
-    points = special_points(ne.activation(name))
-    return points[0] if points else ne.edge_of_chaos(name, q=1.0)
-
-
-def _inputs(name: str, dataset: str, n: int) -> np.ndarray:
-    return np.asarray(data.load(dataset, n).x) * np.sqrt(_edge(name).q)
-
-
 @lru_cache(maxsize=32)
-def _limit(name: str, dataset: str, n: int, depth: int) -> np.ndarray:
-    x = jnp.asarray(_inputs(name, dataset, n))
-    kernel = ne.ntk_infinite(_edge(name), x, x, depth)
+def _limit(point: Cell, depth: int) -> np.ndarray:
+    x = jnp.asarray(inputs(point))
+    kernel = ne.ntk_infinite(init_of(point), x, x, depth)
     return np.asarray(ne.ntk_matrix(ne.with_outputs(kernel, 1)), np.float64)
 
 
 @lru_cache(maxsize=8)
-def _network(name: str, dataset: str, n: int, m: int, depth: int, dtype: str) -> Callable[..., Any]:
+def _network(point: Cell) -> Callable[..., Any]:
     """M(θ) of one key; the same function, compiled once, for every block of seeds."""
-    x = jnp.asarray(_inputs(name, dataset, n), dtype)
-    widths = ne.widths("quadratic", m, depth)
+    init, x = init_of(point), jnp.asarray(inputs(point), point.dtype)
+    widths = ne.widths("quadratic", point.m, point.depth)
 
     def matrix(key: jax.Array) -> jax.Array:
-        params = draw_params(key, _edge(name), x.shape[1], widths, x.dtype)
-        return ne.ntk_matrix(ne.ntk_layerwise(_edge(name), params, x, x))
+        params = draw_params(key, init, x.shape[1], widths, x.dtype)
+        return ne.ntk_matrix(ne.ntk_layerwise(init, params, x, x))
 
     return matrix
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Return ‖K(θ) − K∞‖/‖K∞‖ of each network, [s]; at width 0, condition numbers by depth."""
-    point = (cell.activation, cell.data, cell.n)
+    point = point_of(cell)
     if cell.m == 0:
-        spectra = [np.linalg.eigvalsh(_limit(*point, depth)) for depth in cell.depths]
+        spectra = [np.linalg.eigvalsh(_limit(point, depth)) for depth in cell.depths]
         return {"condition": np.array([s[-1] / s[0] for s in spectra])}
-    network = _network(*point, cell.m, cell.depth, str(cell.dtype))
-    matrices = np.asarray(map_batched(network, cell.seed_keys(), cell.batch), np.float64)
-    limit = _limit(*point, cell.depth)
+    matrices = np.asarray(map_batched(_network(point), cell.seed_keys(), cell.batch), np.float64)
+    limit = _limit(point, cell.depth)
     error = np.linalg.norm(matrices - limit, 2, axis=(1, 2))
     return {"error": error / np.linalg.norm(limit, 2)}
 
 
-NOTE = r"edge of chaos, where $\chi_\parallel=1$ too, else at $q=1$; dashed: smooth"
+def smooth(name: str) -> bool:
+    """Whether φ' does not jump."""
+    return activation_class(_cells.activation(name)) == "smooth"
 
 
-def _line(name: str) -> str:
-    return "--" if activation_class(ne.activation(name)) == "smooth" else "-"
+def _networks(records: Records) -> Records:
+    return Records([record for record in records if record.cell.m > 0])
 
 
-def _draw_concentration(ax: Axes, records: Records) -> None:
-    names = records.values("activation")
-    looks = style.looks(names)
-    for name in names:
-        cells = records.where(activation=name)
-        ms = [m for m in cells.values("m") if m > 0]
-        groups = [cells.where(m=m).stack("error") for m in ms]
-        estimates = [mean(group) for group in groups]
-        label = name
-        if len(ms) > 1:
-            slope = exponent(ms, groups)
-            label += f": $m^{{{slope.slope:.2f}}}$ [{slope.low:.2f}, {slope.high:.2f}]"
-        ax.errorbar(
-            ms,
-            [e.mean for e in estimates],
-            [e.error for e in estimates],
-            label=label,
-            linestyle=_line(name),
-            **looks[name],
-        )
-    widths = [m for m in records.values("m") if m > 0]
-    style.log_axes(ax, widths)
+def _concentration(records: Records) -> Figure:
+    figure, ax = style.panels(1, height=3.0)
+    ends = []
+    for kind, line in ((False, style.LINES[0]), (True, style.LINES[1])):
+        some = Records([r for r in records if smooth(r.cell.activation) == kind])
+        look = {"label": None, "linestyle": line, "scale": np.sqrt, "shift": 0.02}
+        if len(some):
+            curves.by_activation(ax, some, "m", "error", **look)
+    for name in records.values("activation"):
+        ms, found = curves.groups(records.where(activation=name), "m", "error")
+        label = curves.fitted(style.word(name), ms, found)
+        color = style.activation_look(name)["color"]
+        ends.append((np.sqrt(ms[-1]) * found[-1].mean(), label, color))
+    style.log_axes(ax, records.values("m"), y=False)
+    ax.set(xlabel="width $m$ (hidden widths $m_k = k^2 m$)", ylim=(0, None))
+    ax.set_ylabel(r"$\sqrt{m}\,\|K(\theta)-K_\infty\|\,/\,\|K_\infty\|$")
     depth = records[0].cell.depth
-    ax.set(xlabel="width $m$ (hidden widths $m_k = k^2 m$)", title=f"depth $l={depth}$")
-    ax.set_ylabel(r"$\|K(\theta)-K_\infty\|\,/\,\|K_\infty\|$")
-    style.legend_below(ax)
+    ax.set_title(f"level for all: the error falls like $m^{{-1/2}}$ ($l={depth}$)")
+    style.label_ends(ax, ends)
+    fewest = curves.fewest(records, "error", "activation", "m")
+    bars = f"bars: 95 %, {fewest} networks a point; right: exponents, 95 % bootstrap intervals"
+    style.footnote(figure, "dashed: φ' does not jump", bars)
+    return figure
 
 
-def _draw_conditioning(ax: Axes, records: Records) -> None:
-    names = records.values("activation")
-    looks = style.looks(names)
-    for name in names:
-        record = records.where(activation=name, m=0)[0]
+def _conditioning(records: Records) -> Figure:
+    figure, ax = style.panels(1, height=3.0)
+    n, ends = records[0].cell.n, []
+    for name in records.values("activation"):
+        record = records.where(activation=name)[0]
         depths, condition = record.cell.depths, record.arrays["condition"]
-        ax.plot(depths, condition, label=name, linestyle=_line(name), **looks[name])
-    n = records[0].cell.n
-    for part, word in ((3, r"jump of $\varphi^\prime$"), (2, "smooth")):
+        look = {**style.activation_look(name), "linestyle": style.LINES[smooth(name)]}
+        ax.plot(depths, condition, **look)
+        ends.append((condition[-1], style.word(name), look["color"]))
+    for part, told in ((3, r"jump of $\varphi^\prime$"), (2, "smooth")):
         ax.axhline(1 + n / part, **style.GUIDE)
-        ax.annotate(f"$1+n/{part}$, {word}", (0.01, 1 + n / part), fontsize=6, va="bottom",
-                    xycoords=("axes fraction", "data"))  # fmt: skip
-    style.log_axes(ax, records.where(m=0)[0].cell.depths)
-    ax.set(xlabel="depth $l$", ylabel=r"condition number of $K_\infty$", title=f"$n={n}$ points")
-    style.legend_below(ax)
+        x = records[0].cell.depths[0]
+        ax.text(x, 1 + n / part, f"$1+n/{part}$, {told}", va="bottom", fontsize=style.SMALL)
+    style.log_axes(ax, records[0].cell.depths)
+    ax.set(xlabel="depth $l$", ylabel=r"condition number of $K_\infty$")
+    ax.set_title(rf"only a jump of $\varphi^\prime$ decides the limit ($n={n}$)")
+    style.label_ends(ax, ends)
+    style.footnote(figure, "dashed: φ' does not jump", "computed, not sampled")
+    return figure
 
 
 def draw(records: Records) -> dict[str, Figure]:
     """Draw the error against width, and the condition number against depth."""
     ok, drawn = records.ok, {}
-    for key, some, panel in (
-        ("concentration", any(m > 0 for m in ok.values("m")), _draw_concentration),
-        ("conditioning", 0 in ok.values("m"), _draw_conditioning),
-    ):
-        if some:
-            figure, ax = style.panels(1, height=3.6)
-            panel(ax, ok)
-            style.footnote(figure, NOTE)
-            drawn[key] = figure
+    if len(_networks(ok)):
+        drawn["concentration"] = _concentration(_networks(ok))
+    if 0 in ok.values("m"):
+        drawn["conditioning"] = _conditioning(ok.where(m=0))
     return drawn
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """Exponents and errors at the largest width; condition numbers at every depth."""
+    ok, found = records.ok, {}
+    kind = lambda name: "smooth" if smooth(name) else "jumps"  # noqa: E731
+    rows = []
+    for (name,), cells in _networks(ok).group("activation"):
+        ms, errors = curves.groups(cells, "m", "error")
+        fit = curves.fit_of(ms, errors)
+        rows.append((style.word(name), kind(name), init_of(cells[0].cell).q, fit, mean(errors[-1])))
+    if rows:
+        columns = ("φ", "φ'", "q", "exponent in m", f"‖K − K∞‖/‖K∞‖, m = {ms[-1]}")
+        found["concentration"] = Table(columns, rows)
+    limits = ok.where(m=0)
+    if len(limits):
+        depths, n = limits[0].cell.depths, limits[0].cell.n
+        part = lambda name: 1 + n / (2 if smooth(name) else 3)  # noqa: E731
+        lines = [(r.cell.activation, r.arrays["condition"]) for r in limits]
+        numbers = [(style.word(name), part(name), *condition) for name, condition in lines]
+        found["conditioning"] = Table(("φ", "limit", *(f"l = {l}" for l in depths)), numbers)  # noqa: E741
+    return found
 
 
 if __name__ == "__main__":

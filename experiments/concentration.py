@@ -3,8 +3,8 @@
 Question: ‖K(θ) − K∞‖ against the width m of m_k = k² m, for several activations and data sets, and
 against depth for several schedules of widths.
 
-Expectation: [C] bounds it by C (Δ_φ⁻² + √m_l l) κ_φ² m^{−1/2}, so that it falls like m^{−1/2}, and
-‖K(θ) − K∞‖ √m/l levels off in depth for widths k² m but grows where they are constant.
+Expectation: [C] bounds it by C (Δ_φ⁻² + √m_l l) κ_φ² m^{−1/2}, so that √m ‖K(θ) − K∞‖ is level in
+m, and over l it levels off in depth for widths k² m but grows where they are constant.
 """
 
 from collections.abc import Callable
@@ -12,26 +12,26 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import _fresh
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _fresh import Cell as Fresh
-from _fresh import by_name, draws, errorbars, hidden_widths, inputs, limit, point_of
-from _fresh import cost as fresh_cost
+from _cells import init_of, inputs, point_of
+from _fresh import SCHEDULES, deviations, draws, hidden_widths
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
-from ntk_eoc.estimates import exponent
+from ntk_eoc.estimates import mean
 from ntk_eoc.network import draw_params
-from ntk_eoc.report import style
-from ntk_eoc.spectra.deviation import bound_shape, deviation
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 
 
-class Cell(Fresh):
+class Cell(_fresh.Cell):
     """One point of the sweep: a block of seeds at one width, depth, activation and data set."""
 
     sampled_above: int | None = Field(default=None, ge=0)
@@ -46,7 +46,7 @@ class Cell(Fresh):
 def cost(cell: Cell) -> float:
     """Weights, or Gaussians of the sampler, to draw and multiply; the longest cells first."""
     if cell.sampled:
-        return fresh_cost(cell)
+        return _fresh.cost(cell)
     m = (64, *hidden_widths(cell), cell.outputs)
     return cell.seeds * float(sum(a * b for a, b in pairwise(m)))
 
@@ -54,8 +54,7 @@ def cost(cell: Cell) -> float:
 @lru_cache(maxsize=8)
 def _from_weights(point: Cell) -> Callable[[jax.Array], jax.Array]:
     """M(θ) of one key; the same function, compiled once, for every block of the point's seeds."""
-    init = ne.edge_of_chaos(by_name(point.activation))
-    x = jnp.asarray(inputs(point.data, point.n, point.data_seed), point.dtype)
+    init, x = init_of(point), jnp.asarray(inputs(point), point.dtype)
     widths = (*hidden_widths(point), point.outputs)
 
     def matrix(key: jax.Array) -> jax.Array:
@@ -67,19 +66,11 @@ def _from_weights(point: Cell) -> Callable[[jax.Array], jax.Array]:
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Draw the cell's networks and return the deviation of each from K∞, [s] each."""
-    point = point_of(cell)
     if cell.sampled:
-        matrices = draws(cell, ne.ntk_matrix)
+        matrices = draws(cell)
     else:
-        matrices = map_batched(_from_weights(point), cell.seed_keys(), cell.batch)
-    k_inf = np.asarray(ne.ntk_matrix(limit(point)))
-    spectrum = np.linalg.eigvalsh(k_inf)
-    return {
-        **deviation(matrices, k_inf, cell.n)._asdict(),
-        "limit_lambda_min": spectrum[0],
-        "limit_lambda_max": spectrum[-1],
-        "bound_shape": bound_shape(by_name(cell.activation), cell.m, cell.depth, cell.outputs),
-    }
+        matrices = map_batched(_from_weights(point_of(cell)), cell.seed_keys(), cell.batch)
+    return deviations(cell, matrices)._asdict()
 
 
 def _most(records: Records, choose: str, vary: str) -> Any:
@@ -87,100 +78,126 @@ def _most(records: Records, choose: str, vary: str) -> Any:
     return max(records.values(choose), key=lambda v: len(records.where(**{choose: v}).values(vary)))
 
 
+def _by_width(records: Records) -> Records:
+    records = records.where(schedule="quadratic")
+    return records.where(depth=_most(records, "depth", "m"))
+
+
+def _by_depth(records: Records) -> Records:
+    records = records.where(m=_most(records, "m", "depth"))
+    return records.where(data=records.values("data")[0])
+
+
+def _points(records: Records) -> list[tuple[int, bool, np.ndarray]]:
+    """(m, whether sampled, errors) of one activation and data set."""
+    points = []
+    for m in records.values("m"):
+        for sampled in (False, True):
+            own = Records([r for r in records.where(m=m) if r.cell.sampled == sampled])
+            if len(own):
+                points.append((m, sampled, own.stack("operator")))
+    return points
+
+
 def _against_width(ax: Axes, records: Records) -> None:
-    depth = _most(records.where(schedule="quadratic"), "depth", "m")
-    records = records.where(schedule="quadratic", depth=depth)
-    names, sets = records.values("activation"), records.values("data")
-    looks = style.looks(names)
-    for name in names:
-        highest, shape = 0.0, {}
-        for line, dataset in zip(style.LINES, sets, strict=False):
-            cells = records.where(activation=name, data=dataset)
-            ms = cells.values("m")
-            if len(ms) < 2:
-                continue
-            blocks = [_by_origin(cells.where(m=m)) for m in ms]
-            points = [(m, part) for m, parts in zip(ms, blocks, strict=True) for part in parts]
-            groups = [part.stack("operator") for _, part in points]
-            slope = exponent([m for m, _ in points], groups)
-            label = f"{name}, {dataset}: $m^{{{slope.slope:.2f}}}$"
-            label += f" [{slope.low:.2f}, {slope.high:.2f}]"
-            for sampled in sorted({part[0].cell.sampled for _, part in points}):
-                chosen = [
-                    i for i, (_, part) in enumerate(points) if part[0].cell.sampled == sampled
-                ]
-                x, y = [points[i][0] for i in chosen], [groups[i] for i in chosen]
-                look = {**looks[name], "fillstyle": "none" if sampled else "full"}
-                errorbars(ax, x, y, 1.0, label=label, linestyle=line, **look)
-                label = "_"
-            shape = {m: cells.where(m=m)[0].arrays["bound_shape"] for m in ms}
-            highest = max(highest, groups[0].mean())
-        if shape:
-            start = min(shape)
-            bound = [highest * float(shape[m] / shape[start]) for m in shape]
-            ax.plot(list(shape), bound, color=looks[name]["color"], linewidth=0.7, alpha=0.6)
-    all_ms = np.array(records.values("m"), dtype=float)
-    style.log_axes(ax, records.values("m"))
-    ax.set_xlabel("width $m$ (hidden widths $m_k = k^2 m$)")
-    ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$, operator norm")
-    low = ax.get_ylim()[0]
-    ax.plot(
-        all_ms, low * 1.3 * np.sqrt(all_ms[-1] / all_ms), **style.GUIDE, label="guide $m^{-1/2}$"
-    )
-    ax.plot([], [], color="0.4", linewidth=0.7, label="bound, scaled once at the smallest $m$")
+    sets, ends = records.values("data"), []
+    for (name, dataset), cells in records.group("activation", "data"):
+        points, look = _points(cells), style.activation_look(name)
+        look["linestyle"] = style.LINES[sets.index(dataset)]
+        for sampled in (False, True):
+            own = [(m, found) for m, origin, found in points if origin == sampled]
+            if own:
+                ms, errors = zip(*own, strict=True)
+                fill = "none" if sampled else "full"
+                curves.bars(ax, ms, errors, scale=np.sqrt(ms), fillstyle=fill, **look)
+        label = style.word(name) if len(sets) == 1 else f"{style.word(name)}, {dataset}"
+        ms, _, errors = zip(*points, strict=True)
+        label = curves.fitted(label, ms, errors).replace(": ", "\nexponent ")
+        ends.append((np.sqrt(ms[-1]) * errors[-1].mean(), label, look["color"]))
+    style.log_axes(ax, records.values("m"), y=False)
+    ax.set(xlabel="width $m$ (hidden widths $m_k=k^2m$)", ylim=(0, None))
+    ax.set_ylabel(r"$\sqrt{m}\,\|K(\theta)-K_\infty\|$")
+    ax.set_title(f"level: the error falls like $m^{{-1/2}}$ ($l={records[0].cell.depth}$)")
     if any(record.cell.sampled for record in records):
-        ax.plot([], [], "o", color="0.4", fillstyle="none", label="sampled without weights")
-    ax.set_title(f"depth $l={depth}$", fontsize=8)
-    style.legend_below(ax)
-
-
-def _by_origin(records: Records) -> list[Records]:
-    """Split the records of one width into those with weights and those without."""
-    parts = (Records([r for r in records if r.cell.sampled == s]) for s in (False, True))
-    return [part for part in parts if len(part)]
+        style.entry(ax, "from weights", color="0.4", marker="o", linestyle="none")
+        hollow = {"fillstyle": "none", "linestyle": "none"}
+        style.entry(ax, "sampled without weights", color="0.4", marker="o", **hollow)
+        ax.legend(loc="lower right")
+    style.label_ends(ax, ends)
 
 
 def _against_depth(ax: Axes, records: Records) -> None:
-    m = _most(records, "m", "depth")
-    records = records.where(m=m)
-    records = records.where(data=records.values("data")[0])
-    schedules = {"quadratic": "$k^2m$", "linear": "$km$", "constant": "$m$", "cubic": "$k^3m$"}
-    lines = dict(zip(schedules, style.LINES, strict=True))
-    looks = style.looks(records.values("activation"))
     for name in records.values("activation"):
-        for schedule, widths in schedules.items():
-            cells = records.where(activation=name, schedule=schedule)
-            depths = cells.values("depth")
-            if len(depths) < 2:
-                continue
-            groups = [cells.where(depth=depth).stack("operator") for depth in depths]
-            scale = np.sqrt(m) / np.array(depths)
-            look = {"label": f"{name}, {widths}", "linestyle": lines[schedule], **looks[name]}
-            errorbars(ax, depths, groups, scale, **look)
-    ax.set(xlabel="depth $l$", ylabel=r"$\|K(\theta)-K_\infty\|\,\sqrt{m}\,/\,l$")
+        style.entry(ax, style.word(name), **style.activation_look(name), linestyle="none")
+    root = records[0].cell.m ** 0.5
+    per_layer = lambda depth: root / depth  # noqa: E731
+    for (schedule, widths), line in zip(SCHEDULES.items(), style.LINES, strict=True):
+        cells = records.where(schedule=schedule)
+        if len(cells.values("depth")) > 1:
+            look: dict[str, Any] = {"label": None, "linestyle": line, "scale": per_layer}
+            curves.by_activation(ax, cells, "depth", "operator", **look)
+            style.entry(ax, f"$m_k=\\,${widths}", color="0.4", linestyle=line)
     style.log_axes(ax, records.values("depth"))
-    ax.set_title(f"{records.values('data')[0]}, $m={m}$", fontsize=8)
-    style.legend_below(ax)
+    ax.set(xlabel="depth $l$", ylabel=r"$\sqrt{m}\,\|K(\theta)-K_\infty\|\,/\,l$")
+    ax.set_title(f"level for $k^2m$, not for $m$ ({records[0].cell.data}, $m={records[0].cell.m}$)")
+    ax.legend()
 
 
 def draw(records: Records) -> Figure:
     """Draw the error against width, beside the bound, and its growth with depth by schedule."""
     ok = records.ok
-    panels = [_against_width, *([_against_depth] if len(ok.values("depth")) > 1 else [])]
-    figure, axes = style.panels(len(panels), height=3.3, squeeze=False)
-    axes = axes[0]
-    for panel, ax in zip(panels, axes, strict=True):
-        panel(ax, ok)
-    style.letter(axes)
-    seeds = sorted(
-        {
-            len(cells.stack("operator"))
-            for _, cells in ok.group("activation", "data", "schedule", "m", "depth")
-        }
-    )
-    note = f"bars: standard error of the mean, {seeds[0]} or more networks a point"
-    style.footnote(figure, note)
+    panels = {_against_width: _by_width, **({_against_depth: _by_depth} if _deep(ok) else {})}
+    figure, axes = style.panels(len(panels), height=2.6, squeeze=False)
+    for (panel, choose), ax in zip(panels.items(), axes[0], strict=True):
+        panel(ax, choose(ok))
+    style.letter(axes[0] if len(panels) > 1 else [])
+    seeds = curves.fewest(ok, "operator", "activation", "data", "schedule", "m", "depth")
+    bars = f"n = {ok[0].cell.n}; bars: 95 %, {seeds} or more networks a point"
+    style.footnote(figure, bars, "brackets: 95 % bootstrap intervals of the exponents")
     return figure
+
+
+def _deep(records: Records) -> bool:
+    return len(records.values("depth")) > 1
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """The exponents in m; where both were drawn, weights beside the sampler."""
+    rows: list[Any] = []
+    both: list[Any] = []
+    for (name, dataset), cells in _by_width(records.ok).group("activation", "data"):
+        points = _points(cells)
+        alone = [(m, found) for m, sampled, found in points if sampled]
+        fits = [
+            curves.fit_of([m for m, *_ in some], [found for *_, found in some])
+            for some in (points, alone)
+        ]
+        rows.append((style.word(name), dataset, *fits))
+        drawn = {(m, sampled): mean(found) for m, sampled, found in points}
+        both += [
+            (style.word(name), m, drawn[m, False], found)
+            for (m, sampled), found in drawn.items()
+            if sampled and (m, False) in drawn
+        ]
+    columns = ("φ", "data", "exponent in m", "sampled only")
+    found = {"exponents": Table(columns, rows)}
+    if not any(row[-1] for row in rows):
+        found["exponents"] = Table(columns[:-1], [row[:-1] for row in rows])
+    if both:
+        found["origins"] = Table(("φ", "m", "‖K − K∞‖ from weights", "sampled"), both)
+    if _deep(records.ok):
+        found["depth"] = _depth_table(_by_depth(records.ok))
+    return found
+
+
+def _depth_table(records: Records) -> Table:
+    depths, rows = records.values("depth"), []
+    for (name, schedule), cells in records.group("activation", "schedule"):
+        _, errors = curves.groups(cells, "depth", "operator")
+        if len(errors) == len(depths):
+            scaled = [mean(e * cells[0].cell.m ** 0.5 / l) for l, e in zip(depths, errors)]  # noqa: B905, E741
+            rows.append((style.word(name), SCHEDULES[schedule].strip("$"), *scaled))
+    return Table(("φ", "m_k", *(f"√m ‖K − K∞‖/l, l = {l}" for l in depths)), rows)  # noqa: E741
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from _cells import angles_of, of_delta
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
@@ -21,6 +22,7 @@ from pydantic import Field, model_validator
 import ntk_eoc as ne
 from ntk_eoc import data
 from ntk_eoc.report import style
+from ntk_eoc.report.table import Table
 from ntk_eoc.spectra import deep_limit
 from ntk_eoc.spectra.bounds import spectral_bounds
 from ntk_eoc.sweeps import config
@@ -50,16 +52,14 @@ def cost(cell: Cell) -> float:
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Return extreme eigenvalues, their bounds and κ_l of the angles, the depths axis first."""
-    act = ne.abs_linear(math.sqrt(1 - cell.delta), math.sqrt(cell.delta))
+    act = of_delta(cell.delta)
     init = ne.edge_of_chaos(act)
     x = jnp.asarray(data.load(cell.data, cell.n, cell.data_seed).x, cell.dtype)
     u = np.asarray(deep_limit.cosine_distance(init, x, x, 0))
     u = u[np.triu_indices(cell.n, 1)]
     # An even φ takes x and −x for one point: the opposite of a point may be the closest.
     closest = np.minimum(u, np.sqrt(1 - u**2)).min() if cell.delta == 1 else u.min()
-    theta = np.array(cell.angles)
-    one = jnp.asarray(math.sqrt(2) * np.array([[1.0, 0.0]]), cell.dtype)
-    two = jnp.asarray(math.sqrt(2) * np.stack([np.cos(theta), np.sin(theta)], axis=1), cell.dtype)
+    one, two = (jnp.asarray(p, cell.dtype) for p in angles_of(np.array(cell.angles)))
     rows = []
     for depth in cell.depths:
         values = deep_limit.ntk_spectrum(init, x, depth).eigenvalues
@@ -91,78 +91,82 @@ def _condition(record: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _against_depth(ax: Axes, records: Records) -> None:
-    records = records.where(data=records.values("data")[0])
-    n = records[0].cell.n
-    looks = style.looks(records.values("delta"))
+    records = _first_set(records)
+    n, looks = records[0].cell.n, style.ramp(records.values("delta"))
     for record in records:
         cell, color = record.cell, looks[record.cell.delta]["color"]
-        ax.plot(*_condition(record), color=color, label=f"$\\Delta={cell.delta:g}$")
+        ax.plot(*_condition(record), color=color, label=rf"$\Delta={cell.delta:g}$")
         if record in (records[0], records[-1]):
             inverse = record.arrays["inverse_high"]
             high = np.where(inverse > 0, 1 / np.where(inverse > 0, inverse, 1), np.nan)
-            ax.plot(cell.depths, high, "--", color=color, linewidth=0.7)
-            ax.plot(cell.depths, record.arrays["low"], ":", color=color, linewidth=0.7)
-    ax.axhline(deep_limit.deep_condition(n), **style.GUIDE)
-    ax.set(xscale="log", yscale="log", xlabel="depth $l$", ylabel="condition number")
-    ax.set_title(f"{records[0].cell.data}, $n={n}$", fontsize=8)
+            ax.plot(cell.depths, high, linestyle=style.LINES[1], color=color, linewidth=0.7)
+            low = record.arrays["low"]
+            ax.plot(cell.depths, low, linestyle=style.LINES[2], color=color, linewidth=0.7)
+    style.level(ax, deep_limit.deep_condition(n), "$1+n/3$")
+    style.log_axes(ax)
+    ax.set(xlabel="depth $l$", ylabel="condition number")
+    ax.set_title(rf"bounds close on the limit ({records[0].cell.data}, $n={n}$)")
     ax.legend()
+
+
+def needed(record: Any) -> tuple[float, float]:
+    """1/(Δ u_min), and the depth at which the condition number is twice its limit."""
+    limit = deep_limit.deep_condition(record.cell.n)
+    return (
+        1 / (record.cell.delta * float(record.arrays["u_min"])),
+        depth_within(2, *_condition(record), limit),
+    )
 
 
 def _needed_depth(ax: Axes, records: Records) -> None:
     looks = style.looks(records.values("data"))
     for (name,), cells in records.group("data"):
-        points = []
-        for record in cells:
-            depths, condition = _condition(record)
-            limit = deep_limit.deep_condition(record.cell.n)
-            needed = depth_within(2, depths, condition, limit)
-            points.append((1 / (record.cell.delta * float(record.arrays["u_min"])), needed))
-        ax.plot(*zip(*sorted(points), strict=True), linestyle="none", label=name, **looks[name])
-    ax.set(xscale="log", yscale="log")
+        points = sorted(needed(record) for record in cells)
+        ax.plot(*zip(*points, strict=True), linestyle="none", label=name, **looks[name])
+    style.log_axes(ax)
     line = np.array(ax.get_xlim())
     ax.plot(line, 3 * math.pi / 4 * line, **style.GUIDE, label=r"$\tau=1$")
-    ax.set(xlabel=r"$1/(\Delta u_{\min})$")
-    ax.set_ylabel(r"depth for twice the limit")
+    ax.set(xlabel=r"$1/(\Delta u_{\min})$", ylabel="depth for twice the limit")
+    ax.set_title(r"$\Delta u_{\min}$ sets the depth that is needed")
     ax.legend()
 
 
 def _collapse(ax: Axes, records: Records) -> None:
-    records = records.where(data=records.values("data")[0])
+    records = _first_set(records)
     angles = records[0].cell.angles
-    shown = sorted({min(angles), *angles[-1:]})
-    looks = style.looks(records.values("delta"))
-    for line, theta in zip(style.LINES, shown, strict=False):
+    looks = style.ramp(records.values("delta"))
+    for line, theta in zip(style.LINES, sorted({min(angles), angles[-1]}), strict=False):
         for record in records:
             j, color = record.cell.angles.index(theta), looks[record.cell.delta]["color"]
             depths = np.array(record.cell.depths)
             tau = deep_limit.depth_scale(record.cell.delta, math.sin(theta / 2), 1.0) * depths
-            label = f"$\\theta={theta:.2g}$" if record is records[0] else None
-            ax.plot(tau, record.arrays["kappa"][:, j] / depths, line, color=color, label=label)
+            ax.plot(tau, record.arrays["kappa"][:, j] / depths, linestyle=line, color=color)
+        style.entry(ax, rf"$\theta={theta:.2g}$", linestyle=line, color="0.4")
     tau = np.geomspace(1e-2, 1e3, 200)
     ax.plot(tau, deep_limit.scaling_function(tau), color="k", lw=0.6, label=r"$F(\tau)$")
-    ax.set(xscale="log", xlim=(1e-2, 1e3), ylim=(0.2, 1.02))
+    style.log_axes(ax, y=False)
+    ax.set(xlim=(1e-2, 1e3), ylim=(0.2, 1.02))
     ax.set(xlabel=r"$\tau=4\Delta u_0 l/3\pi$", ylabel=r"$\kappa_l/l$")
+    ax.set_title(r"one curve in $\tau$ for close pairs only")
     ax.legend()
 
 
 def _logarithm(ax: Axes, records: Records) -> None:
-    records = records.where(data=records.values("data")[0])
-    looks = style.looks(records.values("delta"))
-    j = len(records[0].cell.angles) - 1
+    records = _first_set(records)
+    looks = style.ramp(records.values("delta"))
+    theta = records[0].cell.angles[-1]
     for record in records:
         depths = np.array(record.cell.depths)
-        excess = record.arrays["kappa"][:, j] - depths / 4
-        ax.plot(
-            depths, excess, label=f"$\\Delta={record.cell.delta:g}$", **looks[record.cell.delta]
-        )
-    depths = np.array(records[0].cell.depths, dtype=float)
-    start = float(records[0].arrays["kappa"][-1, j] - depths[-1] / 4)
-    guide = start + 3 / 8 * np.log(depths / depths[-1])
-    ax.plot(depths, guide, **style.GUIDE, label=r"slope $3/8$")
-    ax.set(xscale="log", xlabel="depth $l$", ylabel=r"$\kappa_l-l/4$")
-    ax.set_title(f"$\\theta={records[0].cell.angles[j]:.2g}$", fontsize=8)
-    ax.set_ylim(top=1.35 * ax.get_ylim()[1])
-    ax.legend(ncols=2, loc="upper left")
+        excess = record.arrays["kappa"][:, -1] - depths / 4 - 3 / 8 * np.log(depths)
+        label = rf"$\Delta={record.cell.delta:g}$"
+        ax.plot(depths, excess, label=label, **looks[record.cell.delta])
+    style.log_axes(ax, y=False)
+    ax.set(xlabel="depth $l$", ylabel=r"$\kappa_l-l/4-\frac{3}{8}\,\log\,l$")
+    ax.set_title(rf"at $\theta={theta:.2g}$ a constant is all that $\Delta$ sets")
+
+
+def _first_set(records: Records) -> Records:
+    return records.where(data=records.values("data")[0])
 
 
 def draw(records: Records) -> Figure:
@@ -173,11 +177,25 @@ def draw(records: Records) -> Figure:
         for panel, ax in zip(panels, axes.flat, strict=True):
             panel(ax, records.ok)
     style.letter(axes.ravel())
-    note = (
-        "(a) dashed and dotted: upper and lower bounds for the least and largest Δ; grey: 1 + n/3"
-    )
-    style.footnote(figure, note + (f"; {len(records.bad)} cells failed" if records.bad else ""))
+    bounds = "(a) dashed and dotted: upper and lower bounds for the least and the largest Δ"
+    style.footnote(figure, bounds, "colours in (c), (d) as in (a)")
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """The depth for twice the limit, and how near the bounds are at the last depth."""
+    rows = []
+    for record in records.ok:
+        scale, depth = needed(record)
+        tau = 4 * depth / (3 * math.pi * scale)
+        condition = _condition(record)[1][-1]
+        high = float(1 / record.arrays["inverse_high"][-1])
+        low, off = record.arrays["low"][-1] / condition, high / condition
+        rows.append((record.cell.data, record.cell.delta, scale, depth, tau, condition, low, off))
+    last = records.ok[0].cell.depths[-1]
+    columns = ("1/(Δ u_min)", "depth for twice the limit", "as τ")
+    bounds = (f"condition number, l = {last}", "lower bound over it", "upper bound over it")
+    return {"": Table(("data", "Δ", *columns, *bounds), rows)}
 
 
 if __name__ == "__main__":

@@ -14,32 +14,33 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import _trained
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _trained import Cell as Trained
-from _trained import cost, init_of, limit, marks, point_of, signs, widths
-from flax import nnx
+from _cells import activation, init_of, point_of
+from _trained import cost, limit, marks, signs, widths
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
-from ntk_eoc.estimates import mean, quantile
+from ntk_eoc.estimates import Quantile, mean, quantile
 from ntk_eoc.network import draw_params
-from ntk_eoc.report import style
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 from ntk_eoc.training.predictions import steps_to_loss
 from ntk_eoc.training.trainer import Problem, squared_error, train
 
-__all__ = ["Cell", "cost", "draw", "measure"]
+__all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
 FRACTION = 0.01
 
 
-class Cell(Trained):
+class Cell(_trained.Cell):
     """One depth; with seeds, networks trained at it beside the prediction.
 
     Attributes:
@@ -58,13 +59,10 @@ def targets(cell: Cell) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _one(point: Cell) -> Callable[[jax.Array], dict[str, jax.Array]]:
-    init, dtype = init_of(point.activation), jnp.dtype(point.dtype)
-    x, all_labels = (
-        jnp.asarray(signs(point)[0][: point.n], dtype),
-        jnp.asarray(targets(point), dtype),
-    )
-    d, steps, rate = x.shape[1], marks(point), limit(point).rate
-    f, _ = ne.functional(ne.MLP(init, d, widths(point), rngs=nnx.Rngs(0), dtype=dtype))
+    init, dtype = init_of(point), jnp.dtype(point.dtype)
+    x = jnp.asarray(signs(point)[0][: point.n], dtype)
+    all_labels = jnp.asarray(targets(point), dtype)
+    d, steps, rate, f = x.shape[1], marks(point), limit(point).rate, ne.mlp(init)
 
     def one(key: jax.Array) -> dict[str, jax.Array]:
         start, pick, order = jax.random.split(key, 3)
@@ -111,77 +109,92 @@ def reached(cell: Cell, losses: np.ndarray) -> np.ndarray:
     return found
 
 
-def _predicted(record: Any) -> np.ndarray:
-    values = record.arrays["predicted"]
-    return values if record.cell.seeds == 0 else values[0]
+def predicted(cells: Records) -> np.ndarray:
+    """Steps by K∞ of every labelling, at one depth."""
+    values = cells[0].arrays["predicted"]
+    return values if cells[0].cell.seeds == 0 else values[0]
 
 
-def _steps(ax: Axes, records: Records, scale: Callable[[str, float], float]) -> None:
-    looks = style.looks(records.values("activation"))
-    for (name,), cells in records.group("activation"):
-        by_depth = {record.cell.depth: record for record in cells}
-        depths = sorted(by_depth)
-        middle = [mean(_predicted(by_depth[depth])) for depth in depths]
-        x = [scale(name, depth) for depth in depths]
-        values, errors = [e.mean for e in middle], [e.error for e in middle]
-        color = looks[name]["color"]
-        ax.errorbar(x, values, errors, color=color, label=rf"{name}, $K_\infty$")
-        trained = cells.where(seeds=max(cells.values("seeds")))
-        points = []
-        for (depth,), group in trained.group("depth"):
-            if group[0].cell.seeds == 0:
-                continue
-            taken = reached(group[0].cell, group.stack("loss"))
-            middle_one = quantile(taken, 0.5)
-            if np.isfinite([middle_one.value, middle_one.low]).all():
-                points.append((scale(name, depth), *middle_one[:3]))
-        if points:
-            at, value, low, high = (np.array(column) for column in zip(*points, strict=True))
-            bars = [value - low, np.where(np.isfinite(high), high - value, 0)]
-            label = f"{name}, trained"
-            ax.errorbar(at, value, bars, linestyle="none", label=label, **looks[name])
-    ax.set(xscale="log", yscale="log")
-    ax.set_ylabel("steps to 1 % of the loss")
-    ax.legend()
+def trained(cells: Records) -> dict[int, Quantile]:
+    """The median steps of the trained networks of an activation, at each depth that has some."""
+    medians = {}
+    for (depth,), own in cells.group("depth"):
+        if own[0].cell.seeds:
+            steps, never = reached(own[0].cell, own.stack("loss")), 2.0 * own[0].cell.steps
+            found = quantile(np.minimum(steps, never), 0.5)
+            high = found.high if found.high < never else np.inf
+            if found.value < never:
+                medians[depth] = found._replace(high=high)
+    return dict(sorted(medians.items()))
+
+
+def _steps(ax: Axes, records: Records, scale: Callable[[str], float]) -> None:
+    for name in records.values("activation"):
+        cells, look = records.where(activation=name), style.activation_look(name)
+        depths, found = curves.groups(cells, "depth", predicted)
+        word, by = style.word(name), scale(name)
+        line = {"color": look["color"], "label": rf"{word}, $K_\infty$"}
+        curves.bars(ax, by * np.array(depths), found, **line)
+        medians = trained(cells)
+        if medians:
+            at = by * np.array([*medians])
+            curves.bars(
+                ax, at, [*medians.values()], linestyle="none", label=f"{word}, trained", **look
+            )
+    style.log_axes(ax)
 
 
 def _condition(ax: Axes, records: Records) -> None:
-    looks = style.looks(records.values("activation"))
-    for (name,), cells in records.group("activation"):
-        points = sorted(
-            (record.cell.depth, float(np.ravel(record.arrays["condition"])[0])) for record in cells
-        )
-        ax.plot(*zip(*points, strict=True), color=looks[name]["color"], label=name)
-    ax.axhline(1 + records[0].cell.n / 3, **style.GUIDE)
-    ax.set(xscale="log", yscale="log", xlabel="depth $l$", ylabel="condition number")
-    ax.legend()
+    for name in records.values("activation"):
+        condition = lambda cells: np.ravel(cells[0].arrays["condition"])[:1]  # noqa: E731
+        depths, found = curves.groups(records.where(activation=name), "depth", condition)
+        ax.plot(depths, found, color=style.activation_look(name)["color"], label=style.word(name))
+    n = records[0].cell.n
+    style.level(ax, 1 + n / 3, "$1+n/3$")
+    style.log_axes(ax)
+    ax.set(xlabel="depth $l$", ylabel="condition number", title="as the conditioning does")
 
 
 def draw(records: Records) -> Figure:
     """Draw the steps against depth and against Δ_φ l, and the condition number."""
     figure, axes = style.panels(3, height=2.6)
     ok = records.ok
-    if len(ok):
-        _steps(axes[0], ok, lambda name, depth: depth)
-        axes[0].set_xlabel("depth $l$")
-        _steps(axes[1], ok, lambda name, depth: _delta(name) * depth)
-        axes[1].set_xlabel(r"$\Delta_\phi\,l$")
-        _condition(axes[2], ok)
+    _steps(axes[0], ok, lambda name: 1.0)
+    axes[0].set(xlabel="depth $l$", ylabel="steps to 1 % of the loss", title="depth speeds up")
+    axes[0].legend()
+    _steps(axes[1], ok, _delta)
+    axes[1].set(xlabel=r"$\Delta_\phi\,l$", title=r"one curve in $\Delta_\phi l$")
+    axes[1].sharey(axes[0])
+    _condition(axes[2], ok)
     style.letter(axes)
     cell = ok[0].cell
-    trained = [group for _, group in ok.group("activation", "depth") if group[0].cell.seeds]
-    least = min((len(group.stack("loss")) for group in trained), default=0)
-    note = (
-        f"{cell.data}, n = {cell.n}; lines: mean of {cell.labels} labellings; markers: medians of"
-        f" {least} networks or more, widths {cell.m} k², 95 %; (c) dotted: 1 + n/3"
-    )
-    style.footnote(figure, note)
+    ran = Records([record for record in ok if record.cell.seeds])
+    least = curves.fewest(ran, "loss", "activation", "depth")
+    lines = f"{cell.data}, n = {cell.n}; lines: means of {cell.labels} labellings"
+    markers = f"markers: medians of {least} networks or more, widths {cell.m} k²; bars: 95 %"
+    style.footnote(figure, lines, markers)
     return figure
 
 
 def _delta(name: str) -> float:
-    act = ne.activation(name)
+    act = activation(name)
     return act.delta if isinstance(act, ne.AbsLinear) else 1.0
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """Steps to 1 % of the first loss by K∞ and of trained networks, at every depth."""
+    rows = []
+    for depth in records.ok.values("depth"):
+        row: list[Any] = [depth]
+        for name in records.ok.values("activation"):
+            cells = records.ok.where(activation=name)
+            at = cells.where(depth=depth)
+            steps = mean(predicted(at)) if len(at) else None
+            row += [steps, trained(cells).get(depth)]
+        rows.append(row)
+    words = [style.word(name) for name in records.ok.values("activation")]
+    heads = [f"{word}, {of}" for word in words for of in ("K∞", "trained")]
+    return {"": Table(("l, steps to 1 %", *heads), rows)}
 
 
 if __name__ == "__main__":

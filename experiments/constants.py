@@ -11,75 +11,48 @@ number of outputs, Δ_φ⁻² and κ_φ² in the activation.
 from typing import Any
 
 import numpy as np
-from _fresh import Cell as Fresh
-from _fresh import by_name, cost, draws, errorbars, limit, point_of
+from _cells import with_a_bound
+from _fresh import Cell, cost, deviations, draws
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import ntk_eoc as ne
-from ntk_eoc.estimates import Exponent, exponent, exponents
-from ntk_eoc.report import style
-from ntk_eoc.spectra.deviation import bound_shape, deviation
+from ntk_eoc.estimates import Exponent, exponents, mean
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
+from ntk_eoc.spectra.deviation import bound_shape
 from ntk_eoc.sweeps.records import Records
 
-__all__ = ["Cell", "cost", "draw", "measure"]
+__all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
-
-class Cell(Fresh):
-    """A block of networks of one depth, number of outputs and activation."""
+REFERENCE = 45.0  # degrees: ReLU
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Draw networks and return their deviations from K∞, [s] each."""
-    matrices = draws(cell, ne.ntk_matrix)
-    found = deviation(matrices, np.asarray(ne.ntk_matrix(limit(point_of(cell)))), cell.n)
-    act = by_name(cell.activation)
-    return {
-        "operator": found.operator,
-        "max_entry": found.max_entry,
-        "delta": act.delta,
-        "kappa": act.kappa,
-        "bound_shape": bound_shape(act, cell.m, cell.depth, cell.outputs),
-    }
+    found = deviations(cell, draws(cell))
+    return {"operator": found.operator, "max_entry": found.max_entry}
 
 
-def _power(ax: Axes, records: Records, field: str, less: int = 0) -> None:
-    """Mean error against a field (`less` subtracted), its exponent beside the bound's curve."""
-    names = [name for name in records.values("activation") if not name.startswith("angle")]
-    looks = style.looks(names)
-    for name in names:
-        cells = records.where(activation=name)
-        xs = cells.values(field)
-        groups = [cells.where(**{field: x}).stack("operator") for x in xs]
-        shown = [x - less for x in xs]
-        slope = exponent(shown, groups)
-        label = f"{name}: {slope.slope:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
-        errorbars(ax, shown, groups, label=label, **looks[name])
-        bound = np.array([cells.where(**{field: x})[0].arrays["bound_shape"] for x in xs])
-        ax.plot(
-            shown, bound / bound[0] * groups[0].mean(), color=looks[name]["color"], linewidth=0.7
-        )
-    ax.plot([], [], color="0.4", linewidth=0.7, label="bound, scaled once")
-    style.log_axes(ax, [x - less for x in records.values(field)])
-    ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$")
-    style.legend_below(ax, columns=1)
+def _by_depth(records: Records) -> Records:
+    named = _named(records)
+    return named.where(outputs=named.values("outputs")[0])
 
 
-def constants(records: Records) -> dict[str, np.ndarray]:
-    """Along the circle: Δ, κ, the mean error and its standard error, ordered by the angle t."""
-    cells = [r for r in records if r.cell.activation.startswith("angle")]
-    order = sorted({r.cell.activation for r in cells}, key=lambda name: float(name[6:]))
-    rows = []
-    for name in order:
-        own = records.where(activation=name)
-        error = own.stack("operator")
-        delta, kappa = own[0].arrays["delta"], own[0].arrays["kappa"]
-        standard = error.std(ddof=1) / np.sqrt(error.size)
-        rows.append(
-            (float(name[6:]), delta, kappa, error.mean(), standard, own[0].arrays["bound_shape"])
-        )
-    columns = np.array(rows, dtype=float).reshape(-1, 6).T
-    return dict(zip(("angle", "delta", "kappa", "mean", "error", "bound"), columns, strict=True))
+def _by_outputs(records: Records) -> Records:
+    named = _named(records)
+    depths = {depth: named.where(depth=depth).values("outputs") for depth in named.values("depth")}
+    return named.where(depth=max(depths, key=lambda depth: len(depths[depth])))
+
+
+def _named(records: Records) -> Records:
+    return Records([r for r in records if not r.cell.activation.startswith("angle:")])
+
+
+def circle(records: Records) -> dict[float, Records]:
+    """The records of each angle t in degrees, ascending."""
+    names = [name for name in records.values("activation") if name.startswith("angle:")]
+    by_angle = {float(name[6:]): records.where(activation=name) for name in names}
+    return dict(sorted(by_angle.items()))
 
 
 def circle_exponents(records: Records) -> dict[str, Exponent]:
@@ -87,61 +60,96 @@ def circle_exponents(records: Records) -> dict[str, Exponent]:
 
     The angles t and 90° − t share κ and differ in Δ, so the two can be told apart.
     """
-    points = [records.where(activation=f"angle:{t:g}") for t in constants(records)["angle"]]
-    factors = {name: [float(p[0].arrays[name]) for p in points] for name in ("delta", "kappa")}
-    return exponents(factors, [p.stack("operator") for p in points])
+    points = circle(records)
+    acts = [with_a_bound(f"angle:{t:g}") for t in points]
+    factors = {"Δ": [act.delta for act in acts], "κ": [act.kappa for act in acts]}
+    return exponents(factors, [point.stack("operator") for point in points.values()])
 
 
 def _circle(ax: Axes, records: Records) -> None:
-    found = constants(records)
-    ax.errorbar(
-        found["angle"], found["mean"], found["error"], color="C0", marker="o", label="measured"
-    )
-    relu = np.argmin(np.abs(found["angle"] - 45))
-    ax.plot(
-        found["angle"],
-        found["bound"] / found["bound"][relu] * found["mean"][relu],
-        **style.GUIDE,
-        label="bound, scaled at ReLU",
-    )
-    if len(found["angle"]) > 3:
-        for name, fit in circle_exponents(records).items():
-            label = rf"exponent in $\{name}$: {fit.slope:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
-            ax.plot([], [], " ", label=label.replace("delta", "Delta"))
-    ax.set(xlabel="angle $t$ in degrees", ylabel=r"$\|K(\theta)-K_\infty\|$", yscale="log")
-    top = ax.get_ylim()[1]
-    for angle, name in ((45, "ReLU"), (90, "|s|"), (135, "ReLU(−s)")):
-        ax.axvline(angle, color="0.8", linewidth=0.6, zorder=0)
-        ax.annotate(name, (angle, top), ha="center", va="top", fontsize=6, color="0.35")
-    ax.set_xticks([0, 45, 90, 135, 180])
-    style.legend_below(ax, columns=1)
+    points = circle(records)
+    angles, draws_ = list(points), [point.stack("operator") for point in points.values()]
+    acts = [with_a_bound(f"angle:{t:g}") for t in angles]
+    cell = next(iter(points.values()))[0].cell
+    first = angles.index(REFERENCE) if REFERENCE in angles else 0
+    by = {
+        r"$\kappa$": [act.kappa for act in acts],
+        r"$\kappa^2$": [act.kappa**2 for act in acts],
+        "the whole bound": [bound_shape(act, cell.m, cell.depth) for act in acts],
+    }
+    for (label, shape), look in zip(by.items(), style.looks(list(by)).values(), strict=True):
+        scale = np.array(shape[first]) / np.array(shape) / draws_[first].mean()
+        curves.bars(ax, angles, draws_, scale=scale, label=label, **look)
+    style.log(ax.yaxis)
+    ax.axhline(1, **style.GUIDE)
+    ax.set(xlabel="angle $t$ of the activation", ylabel="error over …, 1 at ReLU")
+    ax.set_title(r"only $\kappa$ shows, not $\Delta$")
+    ax.set_xticks([0, 45, 90, 135], ["0°", "45°\nReLU", "90°\n|s|", "135°"])
+    ax.legend(loc="lower right")
 
 
 def draw(records: Records) -> Figure:
-    """Draw the error against depth, against outputs and along the circle of activations."""
-    figure, axes = style.panels(3, height=3.1)
+    """Draw the error per layer and per √outputs, and along the circle over parts of the bound."""
+    figure, axes = style.panels(3, height=2.6)
     ok = records.ok
-    base = ok.values("depth"), ok.values("outputs")
-    by_outputs = ok.where(depth=_shared(ok, "depth", "outputs"))
-    by_depth = ok.where(outputs=base[1][0])
-    _power(axes[0], by_depth, "depth", less=1)
-    axes[0].set_xlabel("hidden layers $l-1$")
-    _power(axes[1], by_outputs, "outputs")
-    axes[1].set_xlabel("outputs $m_l$")
+    curves.by_activation(axes[0], _by_depth(ok), "depth", "operator", scale=lambda l: 1 / (l - 1))  # noqa: E741
+    axes[0].set(xlabel="depth $l$", ylabel=r"$\|K(\theta)-K_\infty\|\,/\,(l-1)$", ylim=(0, None))
+    axes[0].set_title("level: linear in depth")
+    curves.by_activation(axes[1], _by_outputs(ok), "outputs", "operator", scale=lambda k: k**-0.5)
+    axes[1].set(xlabel="outputs $m_l$", ylabel=r"$\|K(\theta)-K_\infty\|\,/\,\sqrt{m_l}$")
+    axes[1].set_title(r"falling: slower than $\sqrt{m_l}$")
+    axes[1].set_ylim(0, None)
+    for ax, some, field in (
+        (axes[0], _by_depth(ok), "depth"),
+        (axes[1], _by_outputs(ok), "outputs"),
+    ):
+        style.log_axes(ax, some.values(field), y=False)
+        ax.legend(
+            loc="lower left",
+            handlelength=1.5,
+            title="exponent in ${}$".format({"depth": "l", "outputs": "m_l"}[field]),
+        )
     _circle(axes[2], ok)
     style.letter(axes)
-    cell = records[0].cell
-    fewest = min(
-        len(group.stack("operator")) for _, group in ok.group("activation", "depth", "outputs")
-    )
-    note = f"m = {cell.m}, n = {cell.n}; bars: standard error, {fewest} or more networks a point; "
-    style.footnote(figure, note + "brackets: 95 % bootstrap intervals of the exponents")
+    cell = ok[0].cell
+    fewest = curves.fewest(ok, "operator", "activation", "depth", "outputs")
+    note = f"m = {cell.m}, n = {cell.n}; bars: 95 %, {fewest} or more networks a point"
+    style.footnote(figure, note, "brackets: 95 % bootstrap intervals")
     return figure
 
 
-def _shared(records: Records, fixed: str, vary: str) -> Any:
-    """The value of `fixed` at which most values of `vary` were measured."""
-    return max(records.values(fixed), key=lambda v: len(records.where(**{fixed: v}).values(vary)))
+def tables(records: Records) -> dict[str, Table]:
+    """The error per hidden layer, the exponents, and the error along the circle."""
+    ok = records.ok
+    depths, rows, fits = _by_depth(ok).values("depth"), [], []
+    for name in _named(ok).values("activation"):
+        own = _by_depth(ok).where(activation=name)
+        _, errors = curves.groups(own, "depth", "operator")
+        scaled = [mean(e / (l - 1)) for l, e in zip(depths, errors, strict=True)]  # noqa: E741
+        rows.append((style.word(name), *scaled))
+        outputs, by_outputs = curves.groups(
+            _by_outputs(ok).where(activation=name), "outputs", "operator"
+        )
+        last = curves.fit_of(outputs[1:], by_outputs[1:])
+        slopes = curves.fit_of([l - 1 for l in depths], errors), curves.fit_of(outputs, by_outputs)  # noqa: E741
+        fits.append((style.word(name), *slopes, last))
+    points = circle(ok)
+    acts = [with_a_bound(f"angle:{t:g}") for t in points]
+    along = [
+        (f"{t:g}°", act.delta, act.kappa, mean(cells.stack("operator")))
+        for (t, cells), act in zip(points.items(), acts, strict=True)
+    ]
+    found = {
+        "depth": Table(("φ", *(f"‖K − K∞‖/(l − 1), l = {l}" for l in depths)), rows),  # noqa: E741
+        "exponents": Table(
+            ("φ", "exponent in l − 1", "in outputs", "in outputs, without the first"), fits
+        ),
+        "circle": Table(("t", "Δ", "κ", "‖K − K∞‖"), along),
+    }
+    if len(points) > 3:
+        fit = circle_exponents(ok)
+        found["regression"] = Table(("exponent in Δ", "exponent in κ"), [(fit["Δ"], fit["κ"])])
+    return found
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from _cells import of_delta
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
@@ -21,6 +22,7 @@ from pydantic import Field, model_validator
 import ntk_eoc as ne
 from ntk_eoc import data
 from ntk_eoc.report import style
+from ntk_eoc.report.table import Table
 from ntk_eoc.spectra import deep_limit
 from ntk_eoc.spectra.bounds import spectral_bounds
 from ntk_eoc.sweeps import config
@@ -85,7 +87,7 @@ def _one_depth(
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Return λ_min, what the closest pair gives, the eigenvector's part on it, bounds: [depths]."""
-    init = ne.edge_of_chaos(ne.abs_linear(math.sqrt(1 - cell.delta), math.sqrt(cell.delta)))
+    init = ne.edge_of_chaos(of_delta(cell.delta))
     x = jnp.asarray(points(cell), cell.dtype)
     u = np.asarray(deep_limit.cosine_distance(init, x, x, 0))[np.triu_indices(cell.n, 1)]
     pair = deep_limit.closest_pair(init, x, max(cell.depths))
@@ -100,54 +102,86 @@ def measure(cell: Cell) -> dict[str, Any]:
 def _smallest(ax: Axes, records: Records) -> None:
     looks = style.looks(records.values("data"))
     for record in records:
-        depths, n = np.array(record.cell.depths), record.cell.n
-        name, color = record.cell.data, looks[record.cell.data]["color"]
-        ax.plot(depths, record.arrays["lambda_min"] * n / depths, label=name, **looks[name])
-        ax.plot(depths, record.arrays["alone"] * n / depths, "--", color=color, linewidth=0.7)
+        depths, n, look = np.array(record.cell.depths), record.cell.n, looks[record.cell.data]
+        ax.plot(depths, record.arrays["lambda_min"] * n / depths, **look)
         low = record.arrays["low"] * n / depths
-        ax.plot(depths, np.where(low > 0, low, np.nan), ":", color=color, linewidth=0.8)
-    ax.axhline(0.75, **style.GUIDE)
-    ax.set(xscale="log", yscale="log", xlabel="depth $l$", ylabel=r"$n\lambda_{\min}/l$")
-    style.legend_below(ax, columns=2)
+        dotted = {"linestyle": style.LINES[2], "color": look["color"]}
+        ax.plot(depths, np.where(low > 0, low, np.nan), **dotted)
+    style.log_axes(ax)
+    style.level(ax, 0.75, "¾")
+    ax.set(xlabel="depth $l$", ylabel=r"$n\lambda_{\min}/l$")
+    ax.set_title(r"$\lambda_{\min}$ and its lower bound")
+
+
+def _alone(ax: Axes, records: Records) -> None:
+    looks = style.looks(records.values("data"))
+    for record in records:
+        ratio = record.arrays["alone"] / record.arrays["lambda_min"]
+        ax.plot(record.cell.depths, ratio, **looks[record.cell.data])
+    style.level(ax, 1)
+    style.log_axes(ax, y=False)
+    ax.set(xlabel="depth $l$", ylabel=r"pair's value / $\lambda_{\min}$")
+    ax.set_ylim(0.95, None)
+    ax.set_title("the closest pair alone bounds it from above")
 
 
 def _on_pair(ax: Axes, records: Records) -> None:
     looks = style.looks(records.values("data"))
     for record in records:
-        name = record.cell.data
-        label = f"$u_{{\\min}}={float(record.arrays['u_min']):.2g}$"
-        ax.plot(record.cell.depths, record.arrays["on_pair"], label=label, **looks[name])
-    ax.set(xscale="log", ylim=(-0.02, 1.02), xlabel="depth $l$")
-    ax.set_ylabel("eigenvector weight on the pair")
-    style.legend_below(ax, columns=2)
+        ax.plot(record.cell.depths, record.arrays["on_pair"], **looks[record.cell.data])
+    style.log_axes(ax, y=False)
+    ax.set(ylim=(-0.02, 1.02), xlabel="depth $l$", ylabel="weight on the pair")
+    ax.set_title("the eigenvector's weight on that pair")
 
 
 def _inverse_distances(ax: Axes, records: Records) -> None:
     looks = style.looks(records.values("data"))
-    for record in records:
-        for end, line in (("min", "-"), ("max", "--")):
+    for end, line in (("min", style.LINES[0]), ("max", style.LINES[1])):
+        for record in records:
             ratio = record.arrays[f"inv_{end}"] / record.arrays[f"lambda_{end}"]
-            ax.plot(record.cell.depths, ratio, line, color=looks[record.cell.data]["color"])
-    for end, line in (("least", "-"), ("largest", "--")):
-        ax.plot([], [], line, color="0.4", label=end)
-    ax.axhline(1, **style.GUIDE)
-    ax.set(xscale="log", xlabel="depth $l$", ylim=(0, 2))
-    style.legend_below(ax, columns=2)
-    ax.set_ylabel("eigenvalue ratio, 1/u over NTK")
+            ax.plot(
+                record.cell.depths, ratio, linestyle=line, color=looks[record.cell.data]["color"]
+            )
+        style.entry(ax, {"min": "least", "max": "largest"}[end], linestyle=line, color="0.4")
+    style.level(ax, 1)
+    style.log_axes(ax, y=False)
+    ax.set(xlabel="depth $l$", ylim=(0, 2), ylabel="eigenvalues, 1/u over NTK")
+    ax.set_title("inverse distances have its spectrum")
+    ax.legend()
 
 
 def draw(records: Records) -> Figure:
-    """Draw λ_min with its pair and bounds, the eigenvector, and the inverse distances' spectrum."""
-    figure, axes = style.panels(3, height=2.9)
-    if len(records.ok):
-        shown = records.ok.where(delta=records.ok.values("delta")[-1])
-        for panel, ax in zip((_smallest, _on_pair, _inverse_distances), axes, strict=True):
-            panel(ax, shown)
-        axes[0].set_title(f"$\\Delta={shown[0].cell.delta:g}$", fontsize=8)
-    style.letter(axes)
-    note = "(a) dashed: the closest pair alone, dotted: lower bound; colours in (b), (c) as in (a)"
-    style.footnote(figure, note + (f"; {len(records.bad)} cells failed" if records.bad else ""))
+    """Draw λ_min with its bound, the closest pair's, the eigenvector, and the inverse distances."""
+    figure, axes = style.panels(2, 2, height=2.2)
+    shown = records.ok.where(delta=records.ok.values("delta")[-1])
+    for panel, ax in zip((_smallest, _alone, _on_pair, _inverse_distances), axes.flat, strict=True):
+        panel(ax, shown)
+    looks = style.looks(shown.values("data"))
+    for record in shown:
+        u_min = rf"$u_{{\min}}={float(record.arrays['u_min']):.2g}$"
+        style.entry(axes[0, 0], f"{record.cell.data}, {u_min}", **looks[record.cell.data])
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    style.letter(axes.ravel())
+    cell = shown[0].cell
+    style.footnote(figure, f"Δ = {cell.delta:g}, n = {cell.n}; (a) dotted: the proven lower bound")
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """λ_min at a few depths, over the closest pair's value and over its lower bound."""
+    rows = []
+    for record in records.ok:
+        arrays, depths = record.arrays, record.cell.depths
+        for i in sorted({0, len(depths) // 2, len(depths) - 1}):
+            smallest = arrays["lambda_min"][i]
+            ratios = (arrays["alone"][i] / smallest, arrays["on_pair"][i])
+            bound = arrays["low"][i] / smallest
+            inverse = arrays["inv_min"][i] / smallest
+            head = (record.cell.data, record.cell.delta, float(arrays["u_min"]), depths[i])
+            rows.append((*head, smallest * record.cell.n / depths[i], *ratios, bound, inverse))
+    columns = ("pair alone/λ_min", "weight on the pair", "lower bound/λ_min", "inverse distances")
+    return {"": Table(("data", "Δ", "u_min", "l", "n λ_min/l", *columns), rows)}
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from _cells import angles_of, of_delta
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.report import style
+from ntk_eoc.report.table import Table
 from ntk_eoc.spectra import deep_limit
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
@@ -39,113 +41,127 @@ def cost(cell: Cell) -> float:
     return float(sum(cell.depths))
 
 
-def _scale_invariant(cell: Cell) -> dict[str, np.ndarray]:
-    act = ne.abs_linear(math.sqrt(1 - cell.delta), math.sqrt(cell.delta))
-    init = ne.Init(act, cell.sigma / math.sqrt(act.second_moment))
-    theta = np.array(cell.angles)
-    x = jnp.asarray(math.sqrt(2) * np.array([[1.0, 0.0]]), cell.dtype)
-    y = jnp.asarray(math.sqrt(2) * np.stack([np.cos(theta), np.sin(theta)], axis=1), cell.dtype)
-    rows = []
-    for depth in cell.depths:
-        k = np.asarray(ne.ntk_infinite(init, x, y, depth)[0])
-        own = np.asarray(ne.ntk_infinite(init, x, x, depth)[0, 0])
-        inverse = np.asarray(deep_limit.inverse_distance_kernel(init, x, y, depth)[0])
-        rows.append((k / own, np.full_like(k, own), inverse))
-    return dict(
-        zip(("ratio", "own", "inverse"), map(np.stack, zip(*rows, strict=True)), strict=True)
-    )
-
-
-def _erf(cell: Cell) -> dict[str, np.ndarray]:
-    """The same by the closed-form duals of erf; σ_w = sigma × its value on the edge at q = 1."""
-    on_edge = math.pi * math.sqrt(5) / 4
-    sigma_w2 = cell.sigma**2 * on_edge
-    sigma_b2 = 1 - on_edge * (2 / math.pi) * math.asin(2 / 3)
-    q, c = 1.0, np.cos(np.array(cell.angles))
-    own, k = 1.0, c.copy()
-    rows = {}
-    for layer in range(1, max(cell.depths) + 1):
-        rows[layer] = (k / own, np.full_like(k, own))
-        slope, own_slope = (
-            sigma_w2 * (4 / math.pi) / np.sqrt((1 + 2 * q) ** 2 - 4 * v**2) for v in (c, q)
-        )
-        c, q_next = (
-            sigma_b2 + sigma_w2 * (2 / math.pi) * np.arcsin(2 * v / (1 + 2 * q)) for v in (c, q)
-        )
-        k, own, q = slope * k + c, float(own_slope * own + q_next), float(q_next)
-    ratio, own_rows = (np.stack([rows[depth][i] for depth in cell.depths]) for i in (0, 1))
-    return {"ratio": ratio, "own": own_rows, "inverse": np.zeros_like(ratio)}
+def _init(cell: Cell) -> ne.Init:
+    """σ_w = sigma × its value on the edge, with the edge's biases: those of erf are at q = 1."""
+    act = of_delta(cell.delta) if cell.phi == "abs_linear" else ne.activation("erf")
+    edge = ne.edge_of_chaos(act, q=1.0)
+    return ne.Init(act, cell.sigma * edge.sigma_w, edge.sigma_b)
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Return K∞(x, x')/K∞(x, x), K∞(x, x) and the inverse distance, [depths, angles] each."""
-    return _scale_invariant(cell) if cell.phi == "abs_linear" else _erf(cell)
+    init, rows = _init(cell), []
+    x, y = (jnp.asarray(points, cell.dtype) for points in angles_of(np.array(cell.angles)))
+    for depth in cell.depths:
+        k = np.asarray(ne.ntk_infinite(init, x, y, depth)[0])
+        own = np.asarray(ne.ntk_infinite(init, x, x, depth)[0, 0])
+        inverse = np.zeros_like(k)
+        if cell.phi == "abs_linear":
+            inverse = np.asarray(deep_limit.inverse_distance_kernel(init, x, y, depth)[0])
+        rows.append((k / own, np.full_like(k, own), inverse))
+    names = ("ratio", "own", "inverse")
+    return dict(zip(names, map(np.stack, zip(*rows, strict=True)), strict=True))
 
 
-def _entries(ax: Axes, records: Records) -> None:
-    cell = records[0].cell
-    looks = style.looks(cell.angles)
-    for line, record in zip(style.LINES, records, strict=False):
-        for j, theta in enumerate(cell.angles):
-            label = f"$\\theta={theta:.2g}$" if record is records[0] else None
-            color = looks[theta]["color"]
-            ax.plot(cell.depths, record.arrays["ratio"][:, j], line, color=color, label=label)
-            short = record.arrays["inverse"][:, j] / np.array(cell.depths)
-            ax.plot(cell.depths, np.where(short < 1.2, short, np.nan), color=color, lw=0.5)
-    ax.axhline(0.25, **style.GUIDE)
-    ax.set(xscale="log", ylim=(0, 1.05), xlabel="depth $l$", ylabel=r"$K_\infty(x,x')/l$")
-    named = zip(records, style.LINES, strict=False)
-    for record, name in named:
-        ax.plot([], [], linestyle=name, color="0.4", label=f"$\\Delta={record.cell.delta:g}$")
-    ax.plot([], [], color="0.4", lw=0.5, label=r"$\frac{3\pi}{16\Delta l}\,u_{l-1}^{-1}$")
-    style.legend_below(ax, columns=3)
+def _edge(records: Records) -> Records:
+    return records.where(phi="abs_linear", sigma=1.0)
+
+
+def gap(record: Any) -> np.ndarray:
+    """K∞ − inverse distance + 1/8, [depths, angles]."""
+    arrays = record.arrays
+    return arrays["ratio"] * arrays["own"] - arrays["inverse"] + 1 / 8
+
+
+def _entries(ax: Axes, record: Any) -> None:
+    cell, looks = record.cell, style.ramp(record.cell.angles)
+    depths = np.array(cell.depths)
+    for j, theta in enumerate(cell.angles):
+        color = looks[theta]["color"]
+        ax.plot(depths, record.arrays["ratio"][:, j], color=color, label=rf"$\theta={theta:.2g}$")
+        short = record.arrays["inverse"][:, j] / depths
+        ax.plot(
+            depths, np.where(short < 1.05, short, np.nan), linestyle=style.LINES[2], color=color
+        )
+    style.level(ax, 0.25, "¼")
+    style.log_axes(ax, y=False)
+    ax.set(ylim=(0, 1.05), xlabel="depth $l$", ylabel=r"$K_\infty(x,x')/l$")
+    ax.set_title(rf"the entry and the inverse distance, $\Delta={cell.delta:g}$")
+    ax.legend(handlelength=1.5)
 
 
 def _errors(ax: Axes, records: Records) -> None:
-    for line, record in zip(style.LINES, records, strict=False):
-        cell, arrays = record.cell, record.arrays
-        gap = arrays["ratio"] * arrays["own"] - arrays["inverse"] + 1 / 8
-        looks = style.looks(cell.angles)
-        for j, theta in enumerate(cell.angles):
-            ax.plot(cell.depths, np.abs(gap[:, j]), line, color=looks[theta]["color"])
-    ax.set(xscale="log", yscale="log", xlabel="depth $l$")
+    for record, line in zip(records, (style.LINES[1], style.LINES[0]), strict=False):
+        looks = style.ramp(record.cell.angles)
+        for j, theta in enumerate(record.cell.angles):
+            color = looks[theta]["color"]
+            ax.plot(record.cell.depths, np.abs(gap(record)[:, j]), linestyle=line, color=color)
+        style.entry(ax, rf"$\Delta={record.cell.delta:g}$", linestyle=line, color="0.4")
+    style.log_axes(ax)
+    ax.set(xlabel="depth $l$")
     ax.set_ylabel(r"$|K_\infty - \frac{3\pi}{16\Delta}\,u_{l-1}^{-1} + \frac{1}{8}|$")
+    ax.set_title("their difference tends to −1/8")
+    ax.legend()
 
 
 def _off_edge(ax: Axes, records: Records) -> None:
     names = {"abs_linear": "abs", "erf": "erf"}
-    for phi, line in zip(names, style.LINES, strict=False):
+    lines = {0.7: style.LINES[2], 1.0: style.LINES[0], 1.5: style.LINES[1]}
+    for phi, name in names.items():
         cells = records.where(phi=phi)
         cells = cells.where(delta=cells.values("delta")[-1]) if len(cells) else cells
-        looks = style.looks(cells.values("sigma") if len(cells) else [])
         for record in cells:
-            j = len(record.cell.angles) // 2
+            j = len(record.cell.angles) // 2 if len(record.cell.angles) > 1 else 0
+            j = record.cell.angles.index(0.5) if 0.5 in record.cell.angles else j
             depths = np.array(record.cell.depths)
             shown = depths <= 300
-            label = rf"{names[phi]}, ${record.cell.sigma:g}\,\sigma_w^\ast$"
-            look = {**looks[record.cell.sigma], "markevery": 4}
-            ax.plot(depths[shown], record.arrays["ratio"][shown, j], line, label=label, **look)
-    for limit in (1 / 4, 1 / 3):
-        ax.axhline(limit, **style.GUIDE)
-    ax.set(xscale="log", ylim=(-0.02, 1.05), xlabel="depth $l$")
-    ax.set_ylabel(r"$K_\infty(x,x')/K_\infty(x,x)$")
-    style.legend_below(ax, columns=2)
+            color = style.activation_look(name)["color"]
+            line = lines.get(record.cell.sigma, style.LINES[3])
+            ax.plot(depths[shown], record.arrays["ratio"][shown, j], linestyle=line, color=color)
+        if len(cells):
+            style.entry(ax, style.word(name), color=style.activation_look(name)["color"])
+    for sigma in records.values("sigma"):
+        line = lines.get(sigma, style.LINES[3])
+        style.entry(ax, rf"${sigma:g}\,\sigma_w^\ast$", color="0.4", linestyle=line)
+    style.level(ax, 1 / 4, "¼")
+    style.level(ax, 1 / 3, "⅓")
+    style.log_axes(ax, y=False)
+    ax.set(ylim=(-0.02, 1.05), xlabel="depth $l$", ylabel=r"$K_\infty(x,x')/K_\infty(x,x)$")
+    ax.set_title("off the edge: order, chaos")
+    ax.legend(loc=(0.02, 0.4), handlelength=2.2)
 
 
 def draw(records: Records) -> Figure:
     """Draw entries, their distance from the inverse cosine distance, and the view off the edge."""
-    figure, axes = style.panels(3, height=2.9)
+    figure, axes = style.panels(3, height=2.6)
     ok = records.ok
-    edge = ok.where(phi="abs_linear", sigma=1.0)
+    edge = _edge(ok)
     if len(edge):
-        _entries(axes[0], edge)
+        _entries(axes[0], edge[-1])
         _errors(axes[1], edge)
     if len(ok):
         _off_edge(axes[2], ok)
     style.letter(axes)
-    note = "lines in (b) as in (a); (c) at the middle angle, σ_w* is the edge of chaos"
-    style.footnote(figure, note + (f"; {len(records.bad)} cells failed" if records.bad else ""))
+    dotted = "(a) dotted: 3π/(16Δl)/u; (b) colours as in (a)"
+    style.footnote(figure, dotted, "(c) angle ½; σ_w* is the edge of chaos, lines at ¼ and ⅓")
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """The difference of K∞ and the inverse distance at the last depth, and how it got there."""
+    rows = []
+    for record in _edge(records.ok):
+        depths = np.array(record.cell.depths, float)
+        late = np.flatnonzero(depths >= depths[-1] / 16)
+        for j, theta in enumerate(record.cell.angles):
+            last = np.abs(gap(record)[late][:, j])
+            slope = math.log(last[-1] / last[0]) / math.log(depths[-1] / depths[late[0]])
+            k = record.arrays["ratio"][-1, j] * record.arrays["own"][-1, j]
+            off = abs(record.arrays["inverse"][-1, j] / k - 1)
+            rows.append((record.cell.delta, theta, gap(record)[-1, j], slope, off))
+    last_depth = _edge(records.ok)[0].cell.depths[-1]
+    columns = (f"K∞ − inverse distance + 1/8, l = {last_depth}", "its exponent from l/16 on")
+    return {"": Table(("Δ", "θ", *columns, "inverse distance / K∞ − 1"), rows)}
 
 
 if __name__ == "__main__":

@@ -8,16 +8,18 @@ Expectation: within the sampling error of a variance, √(2/(s − 1)) of it, at
 fluctuates by m^{−1/2}, what is above falls like 1/m at leading order.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _fresh import errorbars
-from _trained import Cell, cost, limit, marks, networks, point_of, predict, signs
+from _cells import point_of
+from _trained import Cell, cost, described, limit, marks, networks, predict, signs
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ntk_eoc.estimates import exponent
-from ntk_eoc.report import style
+from ntk_eoc.estimates import mean
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.records import Records
 from ntk_eoc.training.modes import descent
 from ntk_eoc.training.predictions import (
@@ -26,12 +28,11 @@ from ntk_eoc.training.predictions import (
     predict_train,
 )
 
-__all__ = ["Cell", "cost", "draw", "measure"]
+__all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
 LEAST = 1e-4
 """Of a point's variance at the start: below, the scores leave it out."""
-LATE = 0.01
-"""Of the variance on training points at the start: the first step below it shows the excess."""
+PLACES = {"test": style.COLORS[5], "training": style.COLORS[4]}
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -40,24 +41,29 @@ def measure(cell: Cell) -> dict[str, Any]:
     return {"outputs": found["outputs"], "diverged_at": found["diverged_at"]}
 
 
+def outputs_of(cells: Records) -> np.ndarray:
+    """f_t of the networks that did not diverge, [s, t, n + q]."""
+    return cells.stack("outputs")[curves.alive(cells)].astype(np.float64)
+
+
 def expected(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of f_t on all points by K∞, [t, n + q]."""
     known, n = limit(point_of(cell)), cell.n
     rule, k, nngp = descent(known.rate, marks(cell)), known.kernel, known.nngp
-    mean = predict(cell, known.modes, k, rule, np.zeros(len(k)))
+    middle = predict(cell, known.modes, k, rule, np.zeros(len(k)))
     inside = ensemble_variance_train(known.modes, rule, nngp[:n, :n])
     outside = ensemble_variance_test(
         known.modes, rule, k[n:, :n] / n, nngp[:n, :n], nngp[n:, :n], np.diag(nngp)[n:]
     )
-    return mean, np.concatenate([inside, outside], axis=1)
+    return middle, np.concatenate([inside, outside], axis=1)
 
 
 def scores(cells: Records) -> tuple[np.ndarray, np.ndarray]:
     """Measured minus expected mean and variance in standard errors, [t, n + q]; NaN below LEAST."""
-    outputs = cells.stack("outputs")[cells.stack("diverged_at") < 0].astype(np.float64)
-    mean, variance = expected(cells[0].cell)
+    outputs = outputs_of(cells)
+    middle, variance = expected(cells[0].cell)
     variance = np.where(variance > LEAST * variance[0], variance, np.nan)
-    of_mean = (outputs.mean(0) - mean) / np.sqrt(variance / len(outputs))
+    of_mean = (outputs.mean(0) - middle) / np.sqrt(variance / len(outputs))
     ratio = outputs.var(0, ddof=1) / variance
     return of_mean, (ratio - 1) / np.sqrt(2 / (len(outputs) - 1))
 
@@ -68,8 +74,7 @@ def excess(cells: Records) -> np.ndarray:
     The limit's is that of K∞ from the same networks' f_0, which leaves out what is common to both,
     the sampling error of the variance of f_0. The mean over s is that of unbiased variances.
     """
-    cell, kept = cells[0].cell, cells.stack("diverged_at") < 0
-    outputs = cells.stack("outputs")[kept].astype(np.float64)
+    cell, outputs = cells[0].cell, outputs_of(cells)
     known, n = limit(point_of(cell)), cell.n
     rule, y = descent(known.rate, marks(cell)), signs(cell)[1][:n, None]
     found, start = outputs[:, :, :n], outputs[:, 0, :n].T
@@ -78,76 +83,9 @@ def excess(cells: Records) -> np.ndarray:
     return (squares[0] - squares[1]) * len(outputs) / (len(outputs) - 1)
 
 
-def late(cell: Cell) -> int:
-    """Place of the first mark where the limit's variance on training points is below `LATE`."""
-    variance = expected(cell)[1][:, : cell.n].mean(1)
-    return int(np.argmax(variance < LATE * variance[0])) or len(variance) - 1
-
-
-def _excesses(ax: Axes, cells: Records, label: str, look: dict[str, Any]) -> None:
-    ms, at = cells.values("m"), late(cells[0].cell)
-    groups = [excess(cells.where(m=m))[:, at] for m in ms]
-    if len(ms) > 1 and all(group.mean() > 0 for group in groups):
-        fit = exponent(ms, groups)
-        label += f": {fit.slope:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
-    errorbars(ax, ms, groups, label=label, **look)
-
-
-def _variances(ax: Axes, cells: Records) -> None:
-    cell = cells[0].cell
-    outputs = cells.stack("outputs")[cells.stack("diverged_at") < 0].astype(np.float64)
-    found, predicted = outputs.var(0, ddof=1), expected(cell)[1]
-    steps = np.maximum(marks(cell), 0.5)  # 0 at the left end of a logarithmic axis
-    for points, color, name in (
-        (slice(0, cell.n), style.COLORS[0], "training"),
-        (slice(cell.n, None), style.COLORS[1], "test"),
-    ):
-        ax.plot(steps, predicted[:, points][:, :4], color=color, linewidth=0.8)
-        error = found[:, points][:, :4] * np.sqrt(2 / (len(outputs) - 1))
-        for column, bar in zip(found[:, points][:, :4].T, error.T, strict=True):
-            ax.errorbar(steps, column, bar, color=color, fmt=".", markersize=3, linewidth=0.6)
-        ax.plot([], [], color=color, label=f"{name} points")
-    ax.set(xscale="log", yscale="log", xlabel="steps (leftmost: 0)", ylabel=r"Var $f_t(x)$")
-    ax.set_title(f"{cell.activation}, $l={cell.depth}$, $m={cell.m}$", fontsize=8)
-    ax.legend()
-
-
-def _normal(ax: Axes, cells: Records, label: str, look: dict[str, Any]) -> None:
-    z, n = scores(cells)[1], cells[0].cell.n
-    for points, line, name in ((slice(n, None), "-", "test"), (slice(0, n), "--", "training")):
-        one = np.sort(z[:, points][np.isfinite(z[:, points])])
-        part = (np.arange(one.size) + 0.5) / one.size
-        ax.plot(one, part, line, label=f"{label}, {name}", color=look["color"])
-
-
-def draw(records: Records) -> Figure:
-    """Draw variances of a few points against steps, the scores of all points and steps at the width
-    of most networks, and the excess on training points against the width.
-    """
-    ok = records.ok
-    groups = list(ok.group("activation", "depth"))
-    figure, grid = style.panels(2, -(-(len(groups) + 2) // 2), height=2.9, squeeze=False)
-    axes = list(grid.flat)
-    for ax in axes[len(groups) + 2 :]:
-        ax.remove()
-    looks = style.looks([name for name, _ in groups])
-    for ax, (name, cells) in zip(axes, groups, strict=False):
-        label, look = f"{name[0]}, $l={name[1]}$", looks[name]
-        shown = cells.where(m=most(cells))
-        _variances(ax, shown)
-        _normal(axes[len(groups)], shown, label, look)
-        _excesses(axes[len(groups) + 1], cells, label, look)
-    _finish_scores(axes[len(groups)])
-    _finish_excesses(axes[len(groups) + 1], ok)
-    style.letter(axes[: len(groups) + 2])
-    cell, lost = ok[0].cell, (np.concatenate([r.arrays["diverged_at"] for r in ok]) >= 0).sum()
-    fewest = min(len(g.stack("outputs")) for _, g in ok.group("activation", "depth", "m"))
-    note = (
-        f"{cell.data}, n = {cell.n}; {fewest} networks a point or more, {lost} diverged; lines:"
-        " predicted, dots: measured with sampling error; (d): standard errors"
-    )
-    style.footnote(figure, note)
-    return figure
+def excess_at(place: int) -> Callable[[Records], np.ndarray]:
+    """`excess` at one mark, as a function of records."""
+    return lambda cells: excess(cells)[:, place]
 
 
 def most(cells: Records) -> int:
@@ -156,24 +94,116 @@ def most(cells: Records) -> int:
     return max(m for m, count in counts.items() if count == max(counts.values()))
 
 
-def _finish_scores(ax: Axes) -> None:
+def _places(n: int) -> dict[str, slice]:
+    return {"test": slice(n, None), "training": slice(0, n)}
+
+
+def _variances(ax: Axes, cells: Records) -> None:
+    """Measured variance over the predicted one, the mean over points of either kind."""
+    cell, outputs = cells[0].cell, outputs_of(cells)
+    steps = np.maximum(marks(cell), 0.5)  # 0 at the left end of a logarithmic axis
+    predicted = expected(cell)[1]
+    for name, points in _places(cell.n).items():
+        middle = predicted[:, points].mean(1)
+        deviations = (outputs[:, :, points] - outputs[:, :, points].mean(0)) ** 2
+        each = deviations.mean(-1) * len(outputs) / (len(outputs) - 1)
+        ax.plot(steps, middle, color=PLACES[name], linewidth=0.9)
+        look = {"color": PLACES[name], "marker": "o", "linestyle": "none"}
+        curves.bars(ax, steps, [*each.T], label=f"{name} points", **look)
+    style.log_axes(ax)
+    places = [0.5, *marks(cell)[1:]]
+    ax.set_xticks(places, ["0", *(f"{step}" for step in marks(cell)[1:])])
+    ax.set(xlabel="steps", ylabel=r"mean Var $f_t(x)$")
+    ax.set_title(f"the limit's variance (lines), $l={cell.depth}$, $m={cell.m}$")
+
+
+def _normal(ax: Axes, groups: dict[int, Records]) -> None:
+    for (depth, cells), line in zip(groups.items(), style.LINES, strict=False):
+        z = scores(cells)[1]
+        for name, points in _places(cells[0].cell.n).items():
+            one = np.sort(z[:, points][np.isfinite(z[:, points])])
+            part = (np.arange(one.size) + 0.5) / one.size
+            ax.plot(one, part, color=PLACES[name], linestyle=line)
+        style.entry(ax, f"$l={depth}$", color="0.4", linestyle=line)
     z = np.linspace(-4, 4, 200)
     slope = np.exp(-(z**2) / 2)
     ax.plot(z, np.cumsum(slope) / slope.sum(), **style.GUIDE, label="normal")
-    ax.set(xlabel="excess in sampling errors", ylabel="part of points, steps")
-    ax.set_xlim(-4, 4)
-    style.legend_below(ax)
+    ax.set(xlabel="excess in sampling errors", ylabel="part of points and steps", xlim=(-4, 4))
+    ax.set_title("test points: as sampling alone")
+    ax.legend(loc="upper left")
 
 
-def _finish_excesses(ax: Axes, ok: Records) -> None:
-    ms = np.array(ok.values("m"), float)
-    style.log_axes(ax, ok.values("m"))
-    low = ax.get_ylim()[0]
-    ax.plot(ms, low * ms[-1] / ms, **style.GUIDE, label="$1/m$")
+def _excesses(ax: Axes, groups: dict[int, Records]) -> None:
+    steps = marks(next(iter(groups.values()))[0].cell)
+    shades = style.ramp(steps[-4:])
+    for (_depth, cells), line in zip(groups.items(), style.LINES, strict=False):
+        for step in steps[-4:]:
+            at = int(np.flatnonzero(steps == step)[0])
+            ms, found = curves.groups(cells, "m", excess_at(at))
+            if all(one.mean() > 0 for one in found):
+                label = f"{step} steps" if cells is next(iter(groups.values())) else "_"
+                curves.bars(ax, ms, found, linestyle=line, label=label, **shades[step])
+    ms = sorted({m for cells in groups.values() for m in cells.values("m")})
+    style.log_axes(ax, ms)
+    curves.guide(ax, ms, -1, "$1/m$")
+    ax.set(xlabel="hidden width $m$", ylabel="excess, training points")
+    ax.set_title("training points: the excess falls with $m$")
+    ax.legend(loc="upper right", ncols=2, handlelength=1.8)
+
+
+def draw(records: Records) -> Figure:
+    """Draw the variances against steps at the width of most networks, the scores of all points and
+    steps there, and the excess on training points against the width.
+    """
+    ok = records.ok.where(activation=records.ok.values("activation")[0])
+    by_depth = {depth: ok.where(depth=depth) for depth in ok.values("depth")}
+    figure, grid = style.panels(2, 2, height=2.4, squeeze=False)
+    shown = {depth: cells.where(m=most(cells)) for depth, cells in by_depth.items()}
+    depths = list(shown)
+    _variances(grid[0, 0], shown[depths[0]])
+    _variances(grid[0, 1], shown[depths[-1]])
+    grid[0, 0].legend()
+    _normal(grid[1, 0], shown)
+    _excesses(grid[1, 1], by_depth)
+    style.letter(list(grid.flat))
     cell = ok[0].cell
-    ax.set(xlabel="hidden width $m$", ylabel="excess variance, training points")
-    ax.set_title(f"after {marks(cell)[late(cell)]} steps", fontsize=8)
-    style.legend_below(ax, 1)
+    note = f"{style.word(cell.activation)}, {cell.data}, n = {cell.n} and {cell.n_test} test points"
+    bars = f"{described(ok, 'outputs', 'depth', 'm')}; bars: 95 %; colours in (c) as in (a)"
+    lines = "solid, dashed in (d): l as in (c)" if len(depths) > 1 else ""
+    style.footnote(figure, note, bars, lines)
+    return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """The excess on training points with its exponents, and the largest scores at every step."""
+    rows, worst = [], []
+    for (name, depth), cells in records.ok.group("activation", "depth"):
+        steps, shown = marks(cells[0].cell), cells.where(m=most(cells))
+        of_mean, of_variance = (np.abs(z) for z in scores(shown))
+        for at, step in enumerate(steps):
+            values = [
+                _largest(z[at, points])
+                for points in _places(cells[0].cell.n).values()
+                for z in (of_variance, of_mean)
+            ]
+            worst.append((style.word(name), depth, step, *values))
+        for at in range(max(1, len(steps) - 4), len(steps)):
+            ms, found = curves.groups(cells, "m", excess_at(at))
+            told = [mean(one) for one in found]
+            at_m = dict(zip(ms, told, strict=True))
+            all_ms = records.ok.values("m")
+            fit = curves.fit_of(ms, found)
+            rows.append((style.word(name), depth, steps[at], *(at_m.get(m) for m in all_ms), fit))
+    sizes = [f"excess, m = {m}" for m in records.ok.values("m")]
+    heads = ("variance, test", "mean, test", "variance, training", "mean, training")
+    return {
+        "excess": Table(("φ", "l", "steps", *sizes, "exponent in m"), rows),
+        "scores": Table(("φ", "l", "steps", *heads), worst, digits=2),
+    }
+
+
+def _largest(z: np.ndarray) -> float | None:
+    return float(np.nanmax(z)) if np.isfinite(z).any() else None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How nearly independent of the forward pass is the backward pass at finite width?
 
-Question: ‖K − K^ind‖ against m, widths k² m, beside the distance of two K^ind of the same
+Question: ‖K − K^ind‖ against m, widths k² m, over the distance of two K^ind of the same
 network, which is the noise of redrawing, and beside ‖K − K∞‖; and in each layer the share of
 the gradient's energy that lies in the span of the forward activations, over that of an
 independent signal. Fresh networks without weights and, at small m, the weights of Flax
@@ -14,29 +14,31 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import _fresh
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _fresh import Cell as Fresh
-from _fresh import by_name, cost, errorbars, hidden_widths, inputs, limit, point_of
+from _cells import init_of, inputs, point_of
+from _fresh import cost, hidden_widths, limit
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import ntk_eoc as ne
-from ntk_eoc.estimates import exponent
+from ntk_eoc.estimates import Estimate, mean
 from ntk_eoc.kernels.independent_gradient import (
     GradientIndependence,
     gradient_independence,
     gradient_independence_sampled,
 )
 from ntk_eoc.network import draw_params
-from ntk_eoc.report import style
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 
-__all__ = ["Cell", "cost", "draw", "measure"]
+__all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
 
-class Cell(Fresh):
+class Cell(_fresh.Cell):
     """A block of networks of one width, with or without weights."""
 
     weights: bool = False
@@ -44,8 +46,7 @@ class Cell(Fresh):
 
 @lru_cache(maxsize=8)
 def _one(point: Cell) -> Callable[[jax.Array], GradientIndependence]:
-    init = ne.edge_of_chaos(by_name(point.activation))
-    x = jnp.asarray(inputs(point.data, point.n, point.data_seed), point.dtype)
+    init, x = init_of(point), jnp.asarray(inputs(point), point.dtype)
     widths = (*hidden_widths(point), point.outputs)
 
     def sampled(key: jax.Array) -> GradientIndependence:
@@ -78,52 +79,97 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 WHAT = {
-    "operator": (r"$\|K-K_\infty\|$", "-"),
-    "independent": (r"$\|K-K^{ind}\|$", "--"),
-    "redraw": (r"$\|K^{ind}-K^{ind\prime}\|$", ":"),
+    "operator": r"$\|K-K_\infty\|$",
+    "independent": r"$\|K-K^{ind}\|$",
+    "redraw": r"$\|K^{ind}-K^{ind\prime}\|$",
 }
 
 
-def draw(records: Records) -> Figure:
-    """Draw the distances against m, and the energy ratio of every layer against m."""
-    figure, axes = style.panels(2, height=3.2)
-    names = records.ok.values("activation")
-    looks = style.looks(names)
-    for name in names:
+def ratio(cells: Records) -> Estimate:
+    """Mean ‖K − K^ind‖ over mean ‖K^ind − K^ind'‖, its error by the delta method on the pairs."""
+    a, b = cells.stack("independent"), cells.stack("redraw")
+    value = a.mean() / b.mean()
+    return Estimate(value, mean((a - value * b) / b.mean()).error, len(a))
+
+
+def _distances(ax: Axes, sampled: Records) -> None:
+    for (what, label), line in zip(WHAT.items(), style.LINES, strict=False):
+        curves.by_activation(ax, sampled, "m", what, label=None, linestyle=line)
+        style.entry(ax, label, color="0.4", linestyle=line)
+    style.log_axes(ax, sampled.values("m"))
+    curves.guide(ax, sampled.values("m"), -1, "$1/m$")
+    ax.set_ylabel("operator norm")
+    ax.set_title("$K-K^{ind}$: of order $1/m$")
+    ax.legend(loc="upper right", handlelength=2.2)
+
+
+def _ratios(ax: Axes, records: Records) -> None:
+    for i, name in enumerate(records.values("activation")):
         for weights in (False, True):
-            cells = records.ok.where(activation=name, weights=weights)
-            ms = cells.values("m")
-            look = {**looks[name], "fillstyle": "none" if weights else "full"}
-            for what, (label, line) in WHAT.items():
-                groups = [cells.where(m=m).stack(what) for m in ms]
-                if weights:
-                    errorbars(axes[0], ms, groups, **look, linestyle="none")
-                else:
-                    slope = exponent(ms, groups)
-                    text = f"{name}, {label}: {slope.slope:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
-                    errorbars(axes[0], ms, groups, label=text, linestyle=line, **look)
-            for layer in range(records[0].cell.depth - 2):
-                groups = [cells.where(m=m).stack("energy")[:, layer] for m in ms]
-                line = "none" if weights else style.LINES[layer % len(style.LINES)]
-                entry = None if weights else f"{name}, $k={layer + 2}$"
-                errorbars(axes[1], ms, groups, **look, linestyle=line, label=entry)
+            cells = records.where(activation=name, weights=weights)
+            at = np.array(cells.values("m"), float) * (1 + 0.1 * (2 * i + weights))
+            look = {"fillstyle": "none" if weights else "full", "linestyle": "none"}
+            found = [ratio(cells.where(m=m)) for m in cells.values("m")]
+            label = style.word(name) + (", from weights" if weights else "")
+            curves.bars(ax, at, found, label=label, **style.activation_look(name), **look)
+    ax.set_ylabel(f"{WHAT['independent']} / {WHAT['redraw']}")
+    ax.set_title("nearly all of it is redrawing")
+    ax.legend(loc="upper right", handlelength=1)
+
+
+def _energies(ax: Axes, sampled: Records) -> None:
+    layers = range(sampled[0].cell.depth - 2)
+    for layer in layers:
+        line = style.LINES[layer % len(style.LINES)]
+        look = {"label": None, "linestyle": line, "shift": 0.12}
+        energy = lambda cells, layer=layer: cells.stack("energy")[:, layer]  # noqa: E731
+        curves.by_activation(ax, sampled, "m", energy, **look)
+        style.entry(ax, f"layer $k={layer + 2}$", color="0.4", linestyle=line)
+    ax.set_ylabel("energy ratio (1: independent)")
+    ax.set_title("the gradient's energy in each layer")
+    ax.legend(loc="lower right")
+
+
+def draw(records: Records) -> Figure:
+    """Draw the distances, the ratio to the redraw, and the energy of every layer against m."""
+    figure, axes = style.panels(3, height=2.6)
+    ok = records.ok
+    sampled = ok.where(weights=False)
+    _distances(axes[0], sampled)
+    _ratios(axes[1], ok)
+    _energies(axes[2], sampled)
     for ax in axes:
-        ax.plot([], [], "o", color="0.4", fillstyle="none", label="from the weights (Flax)")
-        style.log_axes(ax, records.ok.values("m"), y=ax is axes[0])
-        ax.set_xlabel("width $m$ (hidden widths $m_k=k^2m$)")
-    axes[0].set_ylabel("operator norm")
-    axes[1].axhline(1, **style.GUIDE)
-    axes[1].set_ylabel("energy ratio (1: independent)")
-    style.legend_below(axes[0])
-    style.legend_below(axes[1])
+        ax.set_xlabel("width $m$")
+    for ax in axes[1:]:
+        style.log_axes(ax, ok.values("m"), y=False)
+        ax.axhline(1, **style.GUIDE)
     style.letter(axes)
-    cell = records[0].cell
-    fewest = min(len(group.stack("redraw")) for _, group in records.ok.group("m", "weights"))
-    note = (
-        f"n = {cell.n}, l = {cell.depth}; bars: standard error, {fewest} or more networks a point"
-    )
-    style.footnote(figure, note)
+    cell = ok[0].cell
+    fewest = curves.fewest(ok, "redraw", "m", "weights", "activation")
+    note = f"n = {cell.n}, l = {cell.depth}, widths k² m; bars: 95 %, {fewest} networks or more"
+    style.footnote(figure, note, "colours as in (b)")
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """The exponents of the distances, and the distances at every m."""
+    ok = records.ok
+    exponents, rows = [], []
+    for name in ok.values("activation"):
+        own = ok.where(activation=name, weights=False)
+        fits = [curves.fit_of(*curves.groups(own, "m", what)) for what in WHAT]
+        exponents.append((style.word(name), *fits))
+    for (name, m, weights), cells in ok.group("activation", "m", "weights"):
+        origin = "weights" if weights else "sampled"
+        distances = [mean(cells.stack(what)) for what in WHAT]
+        worst = cells.stack("energy").mean(0) - 1
+        most = float(worst[np.argmax(np.abs(worst))])
+        rows.append((style.word(name), m, origin, *distances, ratio(cells), most))
+    columns = ("‖K − K∞‖", "‖K − K^ind‖", "‖K^ind − K^ind′‖")
+    return {
+        "exponents": Table(("exponent in m of", *columns), exponents),
+        "distances": Table(("φ", "m", "from", *columns, "ratio", "energy ratio − 1, worst"), rows),
+    }
 
 
 if __name__ == "__main__":

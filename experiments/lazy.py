@@ -12,15 +12,14 @@ cross in training, the theory says only that both vanish, and gives no exponent.
 from typing import Any
 
 import numpy as np
-from _fresh import errorbars
-from _trained import Cell, cost, networks, predictions
+from _trained import Cell, cost, described, groups, networks, predictions
 from matplotlib.figure import Figure
 
-from ntk_eoc.estimates import exponent
-from ntk_eoc.report import style
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.records import Records
 
-__all__ = ["Cell", "cost", "draw", "measure"]
+__all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -41,42 +40,51 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 PANELS = {
-    "to_limit": r"gap to the prediction by $K_\infty$",
-    "to_own": r"gap to the linearised network",
-    "drift": r"$\max_t\|K(\theta_t)-K(\theta_0)\|$",
+    "to_limit": (r"gap to $K_\infty$: $m^{-1/2}$ for all", "root mean square", (-0.5,)),
+    "to_own": ("gap to the linearised network", "root mean square", (-0.75, -1)),
+    "drift": (r"drift of the kernel", r"$\max_t\|K(\theta_t)-K(\theta_0)\|$", (-0.75, -1)),
 }
+GUIDES = {-0.5: "$m^{-1/2}$", -0.75: "$m^{-3/4}$", -1: "$m^{-1}$"}
 
 
 def draw(records: Records) -> Figure:
     """Draw both gaps and the drift against m, with fitted exponents."""
-    figure, axes = style.panels(3, height=2.9)
+    figure, axes = style.panels(3, height=3.0)
     ok = records.ok
-    names = ok.values("activation")
-    looks = style.looks(names)
-    for ax, (what, title) in zip(axes, PANELS.items(), strict=True):
-        for name in names:
-            cells = ok.where(activation=name)
-            ms = cells.values("m")
-            groups = [cells.where(m=m) for m in ms]
-            values = [g.stack(what)[g.stack("diverged_at") < 0] for g in groups]
-            fit = exponent(ms, values)
-            label = f"{name}: {fit.slope:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
-            errorbars(ax, ms, values, label=label, **looks[name])
+    for ax, (what, (title, label, powers)) in zip(axes, PANELS.items(), strict=True):
+        draws = lambda cells, what=what: cells.stack(what)[curves.alive(cells)]  # noqa: E731
+        curves.by_activation(ax, ok, "m", draws)
         style.log_axes(ax, ok.values("m"))
-        ax.set_title(title, fontsize=7)
-        ax.set_xlabel("width $m$")
-        style.legend_below(ax, 1)
+        ax.set(xlabel="width $m$", ylabel=label, title=title)
+        ms = ok.values("m")
+        start = 0.6 * min(draws(own).mean() for _, own in ok.where(m=ms[0]).group("activation"))
+        for power in powers:
+            curves.guide(ax, ms, power, "_", at=start)
+            end = start * (ms[-1] / ms[0]) ** power
+            ax.text(ms[-1], end, GUIDES[power], fontsize=style.SMALL, color="0.35", va="center")
+        style.legend_below(ax, 1, under=-0.22)
     style.letter(axes)
     cell = ok[0].cell
-    fewest = min(len(group.stack("drift")) for _, group in ok.group("activation", "m"))
-    lost = int((np.concatenate([r.arrays["diverged_at"] for r in ok]) >= 0).sum())
-    note = (
-        f"n = {cell.n} and {cell.n_test} test points of {cell.data}, l = {cell.depth}, widths"
-        f" {cell.schedule} in k, {cell.steps} steps; {fewest} networks a point or more, {lost}"
-        " diverged; bars: standard error; brackets: 95 %"
-    )
-    style.footnote(figure, note)
+    points = f"n = {cell.n} and {cell.n_test} test points of {cell.data}, l = {cell.depth}"
+    shape = f"widths {cell.schedule} in k, {cell.steps} steps"
+    note = f"{described(ok, 'drift', 'activation', 'm')}; bars, brackets: 95 %"
+    style.footnote(figure, points, shape, note)
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """The exponents of the gaps, the drift and the way of θ: from the least and from 64 on."""
+    rows = []
+    for (name,), cells in records.ok.group("activation"):
+        ms = cells.values("m")
+        for least in (ms[0], 64):
+            some = Records([r for r in cells if r.cell.m >= least])
+            if len(some.values("m")) > 1 and (least == ms[0] or least > ms[0]):
+                what = (*PANELS, "distance")
+                fits = [curves.fit_of(*groups(some, "m", one)) for one in what]
+                rows.append((style.word(name), f"{least} to {ms[-1]}", *fits))
+    columns = ("gap to K∞", "gap to the linearised network", "drift of K(θ)", "‖θ_t − θ_0‖")
+    return {"exponents": Table(("φ", "exponent in m", *columns), rows)}
 
 
 if __name__ == "__main__":

@@ -10,13 +10,15 @@ c_0² E[D²](n/d)(1 ± √(d/n))², with one more isolated between the cloud and
 from typing import Any
 
 import numpy as np
-from _names import WORDS, Activation, OutputWeights
+from _cells import WORDS, Activation, OutputWeights
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
+from ntk_eoc.estimates import mean
 from ntk_eoc.report import style
+from ntk_eoc.report.table import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
 from ntk_eoc.sweeps import config
@@ -62,40 +64,34 @@ def measure(cell: Cell) -> dict[str, Any]:
     }
 
 
+def _split(cells: Records) -> tuple[np.ndarray, np.ndarray]:
+    """The d largest eigenvalues of each draw, and the next d, [s, d] each."""
+    top, count = cells.stack("largest"), int(cells[0].arrays["count"])
+    return top[:, top.shape[1] - count :], top[:, : top.shape[1] - count]
+
+
 def _panel(ax: Axes, records: Records) -> None:
-    for i, d in enumerate(records.values("d")):
+    sizes = records.values("d")
+    for i, d in enumerate(sizes):
         cells = records.where(d=d)
         low, centre, high = cells[0].arrays["cloud"]
-        count = int(cells[0].arrays["count"])
-        top = cells.stack("largest")
-        inside = top[:, top.shape[1] - count :]
-        rest = top[:, : top.shape[1] - count]
-        if count:
-            ax.fill_between(
-                [i - 0.32, i + 0.32], low, high, color=style.COLORS[5], alpha=0.35, linewidth=0
-            )
-            ax.plot([i - 0.32, i + 0.32], [centre, centre], color=style.COLORS[0], linewidth=0.8)
-        spread = np.linspace(-0.25, 0.25, len(top))[:, None]
+        ends = [i - 0.32, i + 0.32]
+        ax.fill_between(ends, low, high, color=style.COLORS[5], alpha=0.35, linewidth=0)
+        ax.plot(ends, [centre, centre], color=style.COLORS[0], linewidth=0.8)
+        inside, rest = _split(cells)
+        spread = np.linspace(-0.25, 0.25, len(inside))[:, None]
         for values, color, marker in ((rest, "0.55", "."), (inside, style.COLORS[1], "_")):
-            ax.plot(
-                np.broadcast_to(i + spread, values.shape).ravel(),
-                values.ravel(),
-                marker,
-                color=color,
-                markersize=3,
-            )
-        found = np.mean(cells.stack("above_gap"))
-        ax.text(i, 1.02 * top.max(), f"{found:g}", ha="center", va="bottom", fontsize=5)
-    sizes = records.values("d")
+            at = np.broadcast_to(i + spread, values.shape)
+            ax.plot(at.ravel(), values.ravel(), marker, color=color, markersize=3)
+        above = {f"{count:g}" for count in cells.stack("above_gap")}
+        place: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": style.SMALL}
+        ax.text(i, 1.05 * inside.max(), "–".join(sorted(above)), **place)
     ax.set_xticks(range(len(sizes)), [f"$d={d}$" for d in sizes])
-    ax.set(yscale="log", ylabel=r"the $2d$ largest eigenvalues")
-    bottom, high = ax.get_ylim()
-    ax.set_ylim(bottom, 1.3 * high)
+    style.log(ax.yaxis)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom, 1.3 * top)
     cell = records[0].cell
-    ax.set_title(
-        f"{WORDS.get(cell.activation, cell.activation)}, $D$: {WORDS[cell.output_weights]}",
-        fontsize=8,
-    )
+    ax.set_title(f"{style.word(cell.activation)}, $D$: {WORDS[cell.output_weights]}")
 
 
 def draw(records: Records) -> Figure:
@@ -104,15 +100,30 @@ def draw(records: Records) -> Figure:
     figure, axes = style.panels(max(2, len(groups)), height=2.7)
     for ax, cells in zip(axes, groups, strict=False):
         _panel(ax, cells)
-    for ax in axes[1:]:
-        ax.set_ylabel("")
+    axes[0].set_ylabel("the $2d$ largest eigenvalues")
     for ax in axes[len(groups) :]:
         ax.set_axis_off()
     style.letter(axes[: len(groups)])
-    note = "band: predicted cloud of $d$ outliers, line: its centre; dashes: the $d$ largest"
-    note += " eigenvalues of each draw, dots: the next $d$; number: how many above the widest gap"
-    style.footnote(figure, note)
+    figure.suptitle(
+        "$c_0\\neq 0$ sets $d$ eigenvalues apart, near the predicted cloud", fontsize=7.5
+    )
+    band = "band: predicted cloud of d outliers, line: its centre"
+    marks = "dashes: the d largest eigenvalues of each draw, dots: the next d"
+    style.footnote(figure, band, marks, "number: how many lie above the widest gap")
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """How many outliers there are, and their mean beside the predicted centre."""
+    rows = []
+    for (name, weights, d), cells in records.ok.group("activation", "output_weights", "d"):
+        counts = sorted({int(count) for count in cells.stack("above_gap")})
+        middle = mean(_split(cells)[0].mean(1))
+        centre = float(cells[0].arrays["cloud"][1])
+        head = (style.word(name), WORDS[weights], d, " or ".join(map(str, counts)))
+        rows.append((*head, centre, middle, f"{100 * (middle.mean / centre - 1):.1f} %"))
+    columns = ("above the widest gap", "predicted centre", "mean of the d largest", "above it by")
+    return {"": Table(("φ", "D", "d", *columns), rows)}
 
 
 if __name__ == "__main__":

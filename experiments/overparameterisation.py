@@ -11,69 +11,100 @@ matrix over n, at most so.
 from typing import Any
 
 import numpy as np
-from _fresh import Cell as Fresh
-from _fresh import cost, draws, errorbars, limit, point_of
+from _fresh import Cell, cost, deviations, draws
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import ntk_eoc as ne
-from ntk_eoc.estimates import exponent
-from ntk_eoc.report import style
-from ntk_eoc.spectra.deviation import deviation
+from ntk_eoc.estimates import Exponent, mean
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.records import Records
 
-__all__ = ["Cell", "cost", "draw", "measure"]
-
-
-class Cell(Fresh):
-    """A block of networks seen by n points, which are the first n of a longer list."""
+__all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Return ‖K(θ) − K∞‖ and the largest error of an entry, [s] each."""
-    matrices = draws(cell, ne.ntk_matrix)
-    found = deviation(matrices, np.asarray(ne.ntk_matrix(limit(point_of(cell)))), cell.n)
+    found = deviations(cell, draws(cell))
     return {"operator": found.operator, "max_entry": found.max_entry}
 
 
-def _against_points(ax: Axes, records: Records, what: str) -> None:
-    names = records.values("activation")
-    looks = style.looks(names)
-    for name in names:
-        cells = records.where(activation=name)
-        ns = cells.values("n")
-        groups = [cells.where(n=n).stack(what) for n in ns]
-        upper = [n for n in ns if n >= records[0].cell.m] if len(ns) > 3 else ns
-        slope = exponent(upper, [cells.where(n=n).stack(what) for n in upper])
-        text = f"{name}, power of $n\\geq m$: {slope.slope:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
-        errorbars(ax, ns, groups, label=text, **looks[name])
-        root = np.sqrt(1 + np.log(ns)) if what == "max_entry" else np.ones(len(ns))
-        scale = groups[0].mean() / root[0]
-        ax.plot(ns, scale * root, color=looks[name]["color"], linewidth=0.7, linestyle=":")
-    guide = r"guide $\sqrt{1+\log n}$" if what == "max_entry" else "constant"
-    ax.plot([], [], color="0.4", linewidth=0.7, linestyle=":", label=guide)
-    ax.axvline(records[0].cell.m, **style.GUIDE)
-    ax.annotate(" $n=m$", (records[0].cell.m, 0), fontsize=6, color="0.35")
-    style.log_axes(ax, records.values("n"), y=False)
-    ax.set(xlabel="points $n$", ylim=(0, None))
-    style.legend_below(ax, columns=1)
+def logarithm(records: Records) -> tuple[float, float, float]:
+    """Fit mean max entry = a + b log n by least squares; a, b and the largest relative residual."""
+    ns, found = curves.groups(records, "n", "max_entry")
+    means = np.array([one.mean() for one in found])
+    design = np.stack([np.ones(len(ns)), np.log(ns)], axis=1)
+    (a, b), *_ = np.linalg.lstsq(design / means[:, None], np.ones(len(ns)))
+    return float(a), float(b), float(np.abs((design @ [a, b]) / means - 1).max())
+
+
+def power(records: Records) -> Exponent | None:
+    """The exponent of ‖K − K∞‖ in n where there are as many points as m, or more."""
+    ns, found = curves.groups(records, "n", "operator")
+    pairs = [(n, one) for n, one in zip(ns, found, strict=True) if n >= records[0].cell.m]
+    return curves.fit_of([n for n, _ in pairs], [one for _, one in pairs])
+
+
+def _entries(ax: Axes, records: Records) -> None:
+    curves.by_activation(ax, records, "n", "max_entry", label=curves.plain, linestyle="none")
+    ns = np.geomspace(records.values("n")[0], records.values("n")[-1], 50)
+    for name in records.values("activation"):
+        a, b, _ = logarithm(records.where(activation=name))
+        look = {**style.GUIDE, "color": style.activation_look(name)["color"]}
+        ax.plot(ns, a + b * np.log(ns), **look, label=f"{a:.2f} + {b:.2f} log $n$")
+    ax.set_ylabel(r"$\max_{ij}|K(x_i,x_j)-K_\infty(x_i,x_j)|$")
+    ax.set_title("the largest of $n^2$ errors: one logarithm")
+
+
+def _operator(ax: Axes, records: Records) -> None:
+    curves.by_activation(ax, records, "n", "operator", label=curves.plain)
+    m = records[0].cell.m
+    for name in records.values("activation"):
+        fit = power(records.where(activation=name))
+        if fit:
+            ns = np.array([n for n in records.values("n") if n >= m], float)
+            look = {**style.GUIDE, "color": style.activation_look(name)["color"]}
+            label = curves.told(fit, "power for $n\\geq m$:")
+            ax.plot(ns, fit.prefactor * ns**fit.slope, **look, label=label)
+    ax.axvline(m, color="0.8", linewidth=0.6, zorder=0)
+    ax.annotate(" $n=m$", (m, 0), fontsize=style.SMALL, color="0.35", va="bottom")
+    ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$")
+    ax.set_title("the matrix: level beyond $n=m$")
 
 
 def draw(records: Records) -> Figure:
-    """Draw both errors against the number of points."""
-    figure, axes = style.panels(2, height=3.1)
-    _against_points(axes[0], records.ok, "max_entry")
-    axes[0].set_ylabel(r"$\max_{ij}|K(x_i,x_j)-K_\infty(x_i,x_j)|$")
-    _against_points(axes[1], records.ok, "operator")
-    axes[1].set_ylabel(r"$\|K(\theta)-K_\infty\|$")
+    """Draw both errors against the number of points, with the fits that are claimed."""
+    figure, axes = style.panels(2, height=2.6)
+    _entries(axes[0], records.ok)
+    _operator(axes[1], records.ok)
+    for ax in axes:
+        style.log_axes(ax, records.ok.values("n"), y=False)
+        ax.set(xlabel="points $n$", ylim=(0, None))
+    axes[0].legend(loc="upper left")
+    axes[1].legend(loc="lower left")
     style.letter(axes)
-    cell = records[0].cell
-    fewest = min(len(group.stack("operator")) for _, group in records.ok.group("n", "activation"))
-    note = (
-        f"m = {cell.m}, l = {cell.depth}; bars: standard error, {fewest} or more networks a point"
-    )
+    cell = records.ok[0].cell
+    fewest = curves.fewest(records.ok, "operator", "n", "activation")
+    note = f"m = {cell.m}, l = {cell.depth}; bars: 95 %, {fewest} or more networks a point"
     style.footnote(figure, note)
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """Both errors at every n, and the fits."""
+    rows = [
+        (style.word(name), n, mean(cells.stack("max_entry")), mean(cells.stack("operator")))
+        for (name, n), cells in records.ok.group("activation", "n")
+    ]
+    fits = []
+    for (name,), cells in records.ok.group("activation"):
+        a, b, off = logarithm(cells)
+        fits.append((style.word(name), a, b, f"{100 * off:.1f} %", power(cells)))
+    columns = ("a", "b", "largest residual", "power of the operator error, n ≥ m")
+    return {
+        "": Table(("φ", "n", "max entry error", "operator error"), rows),
+        "fits": Table(("φ, max entry = a + b log n", *columns), fits),
+    }
 
 
 if __name__ == "__main__":

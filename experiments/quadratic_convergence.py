@@ -10,14 +10,14 @@ n × n matrix, n ~ d², shift a share 1/d of them: a slope near −1, at most �
 from typing import Any
 
 import numpy as np
-from _names import WORDS, Activation
-from matplotlib.axes import Axes
+from _cells import Activation
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
-from ntk_eoc.estimates import exponent, mean
-from ntk_eoc.report import style
+from ntk_eoc.estimates import mean
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
@@ -55,49 +55,42 @@ def measure(cell: Cell) -> dict[str, Any]:
     return {"kolmogorov": table[:, 0], "wasserstein": table[:, 1], "law_error": law.error}
 
 
-def _against_size(ax: Axes, records: Records, name: str) -> None:
-    looks = style.looks(records.values("activation"))
-    for activation in records.values("activation"):
-        cells = records.where(activation=activation)
-        sizes = cells.values("d")
-        groups = [cells.where(d=d).stack(name) for d in sizes]
-        label = WORDS.get(activation, activation)
-        if len(sizes) > 1:
-            fit = exponent(sizes, groups)
-            label += f": $d^{{{fit.slope:.2f}}}$ [{fit.low:.2f}, {fit.high:.2f}]"
-        estimates = [mean(group) for group in groups]
-        ax.errorbar(
-            sizes,
-            [e.mean for e in estimates],
-            [e.error for e in estimates],
-            label=label,
-            linestyle="-",
-            **looks[activation],
-        )
-    low, d = ax.get_ylim()[0], np.array(records.values("d"), dtype=float)
-    ax.plot(d, 0.8 * low * d[-1] / d, **style.GUIDE, label="guide $d^{-1}$")
-    ax.set(xscale="log", yscale="log", xlabel="inputs $d$ ($p=\\gamma_2 d$, $n=\\gamma_1 dp$)")
-    ax.set_xticks(d, [f"{v:g}" for v in d])
-    ax.minorticks_off()
-    style.legend_below(ax, columns=1)
+DISTANCES = {
+    "kolmogorov": ("Kolmogorov", r"$d\,\sup_t|F_n(t)-F(t)|$"),
+    "wasserstein": ("Wasserstein", r"$d\int|F_n-F|\,dt$"),
+}
 
 
 def draw(records: Records) -> Figure:
-    """Draw both distances against d with their slopes."""
-    figure, axes = style.panels(2, height=3.2)
+    """Draw d times both distances against d with their slopes."""
+    figure, axes = style.panels(2, height=2.6)
     ok = records.ok
-    _against_size(axes[0], ok, "kolmogorov")
-    axes[0].set_ylabel(r"$\sup_t|F_n(t)-F(t)|$ (Kolmogorov)")
-    _against_size(axes[1], ok, "wasserstein")
-    axes[1].set_ylabel(r"$\int|F_n-F|\,dt$ (Wasserstein)")
+    for ax, (what, (name, label)) in zip(axes, DISTANCES.items(), strict=True):
+        curves.by_activation(ax, ok, "d", what, scale=lambda d: d, shift=0.015)
+        style.log_axes(ax, ok.values("d"), y=False)
+        ax.set(
+            xlabel="inputs $d$ ($p=\\gamma_2 d$, $n=\\gamma_1 dp$)", ylabel=label, ylim=(0, None)
+        )
+        ax.set_title(f"level: {name} falls like $1/d$")
+        style.legend_below(ax, 1)
     style.letter(axes)
     cell = ok[0].cell
-    note = (
-        rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$; bars: standard error of the mean"
-    )
-    note += "; outliers set apart; brackets: 95 % intervals"
-    style.footnote(figure, note)
+    ratios = rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$"
+    least = curves.fewest(ok, "kolmogorov", "activation", "d")
+    bars = f"bars and brackets: 95 %, {least} draws a point or more"
+    style.footnote(figure, ratios, bars, "outliers set apart")
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """Kolmogorov distances at every d, and the exponents of both distances."""
+    rows, sizes = [], records.ok.values("d")
+    for (name,), cells in records.ok.group("activation"):
+        fits = [curves.fit_of(*curves.groups(cells, "d", what)) for what in DISTANCES]
+        _, found = curves.groups(cells, "d", "kolmogorov")
+        rows.append((style.word(name), *(mean(one) for one in found), *fits))
+    columns = [f"Kolmogorov, d = {d}" for d in sizes]
+    return {"": Table(("φ", *columns, "exponent in d", "of Wasserstein's"), rows)}
 
 
 if __name__ == "__main__":

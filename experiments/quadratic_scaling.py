@@ -12,13 +12,15 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from _names import WORDS, Activation, OutputWeights
+from _cells import WORDS, Activation, OutputWeights
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
+from ntk_eoc.estimates import mean
 from ntk_eoc.report import style
+from ntk_eoc.report.table import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
@@ -84,51 +86,36 @@ def measure(cell: Cell) -> dict[str, Any]:
     from the first with the mean of the bulk made that of the law. The law kept is the first draw's.
     """
     n, d, p = size_of(cell)
+    act = ne.activation(cell.activation)
     law = law_of(cell.activation, n / (d * p), p / d, cell.output_weights)
-    top = law.bounds[1] * 1.1
-    edges = np.linspace(0, top, BINS + 1)
-    rows: list[tuple[Any, ...]] = []
+    edges = np.linspace(0, np.sqrt(1.1 * law.bounds[1]), BINS + 1) ** 2
+    rows: list[dict[str, Any]] = []
     shown = law
+    names = {"entries_name": cell.entries, "weights_name": cell.output_weights}
     for key in cell.seed_keys():
-        factors = two_layer.draw(
-            key,
-            ne.activation(cell.activation),
-            (n, d, p),
-            entries_name=cell.entries,
-            weights_name=cell.output_weights,
-            dtype=cell.dtype,
-        )
+        factors = two_layer.draw(key, act, (n, d, p), dtype=cell.dtype, **names)
         bulk, out = bulk_of(cell, two_layer.eigenvalues(factors, memory=8e9))
         varied = np.ptp(np.abs(factors.d_values)) > 0
         drawn = law_at(cell, np.asarray(factors.d_values, np.float64)) if varied else law
         shown = shown if rows else drawn
         matched = bulk * (drawn.moment(1) / np.mean(bulk))
-        distances = (
-            kolmogorov(drawn, bulk),
-            kolmogorov(law, bulk),
-            kolmogorov(drawn, matched),
-            wasserstein(drawn, bulk),
+        counts = np.histogram(bulk[bulk > 0], edges)[0]
+        rows.append(
+            {
+                "kolmogorov": kolmogorov(drawn, bulk),
+                "population": kolmogorov(law, bulk),
+                "matched": kolmogorov(drawn, matched),
+                "wasserstein": wasserstein(drawn, bulk),
+                "histogram": counts / (len(bulk) * np.diff(edges)),
+                "zeros": np.mean(bulk == 0),
+                "beyond": len(bulk) - np.searchsorted(bulk, edges[-1]),
+                "outliers": len(out),
+                "law_error": drawn.error,
+            }
         )
-        heights = np.histogram(bulk[bulk > 0], edges)[0] / (len(bulk) * np.diff(edges))
-        beyond = len(bulk) - np.searchsorted(bulk, top)
-        rows.append((*distances, heights, np.mean(bulk == 0), beyond, len(out), drawn.error))
-    names = (
-        "kolmogorov",
-        "population",
-        "matched",
-        "wasserstein",
-        "histogram",
-        "zeros",
-        "beyond",
-        "outliers",
-        "law_error",
-    )
-    x = _grid(shown, top)
+    x = _grid(shown, edges[-1])
     return {
-        **{
-            name: np.array(column)
-            for name, column in zip(names, zip(*rows, strict=True), strict=True)
-        },
+        **{name: np.array([row[name] for row in rows]) for name in rows[0]},
         "bin_edges": edges,
         "law_x": x,
         "law_density": shown.density(x),
@@ -145,125 +132,139 @@ def _grid(law: ne.SpectralLaw, top: float) -> np.ndarray:
 
 
 def _panel(ax: Axes, record: Any) -> None:
+    """The density of √λ: that of λ is infinite at 0."""
     cell, arrays = record.cell, record.arrays
-    ax.stairs(
-        arrays["histogram"][0],
-        arrays["bin_edges"],
-        fill=True,
-        color=style.COLORS[5],
-        alpha=0.55,
-    )
-    ax.plot(arrays["law_x"], arrays["law_density"], color=style.COLORS[1], linewidth=1.0)
-    high = 1.35 * np.max(arrays["histogram"][0])
-    for edge in arrays["law_support"].ravel():
-        ax.plot([edge, edge], [0, 0.12 * high], color="black", linewidth=0.8)
+    root = np.sqrt(arrays["bin_edges"])
+    heights = arrays["histogram"][0] * np.diff(arrays["bin_edges"]) / np.diff(root)
+    ax.stairs(heights, root, fill=True, color=style.COLORS[5], alpha=0.55)
+    x = np.sqrt(arrays["law_x"])
+    density = np.where(x > 0, 2 * x * arrays["law_density"], np.nan)
+    ax.plot(x, density, color=style.COLORS[1], linewidth=1.0)
+    high = 1.45 * np.max(heights)
+    for edge in np.sqrt(np.maximum(arrays["law_support"].ravel(), 0)):
+        ax.plot([edge, edge], [0, 0.1 * high], color="black", linewidth=0.8)
     for place, mass in arrays["law_atoms"]:
-        ax.annotate(
-            "",
-            (place, 0.75 * high),
-            (place, 0),
-            arrowprops={"arrowstyle": "-|>", "color": style.COLORS[3], "shrinkA": 0, "shrinkB": 0},
-        )
-        zeros = float(arrays["zeros"][0])
-        ax.text(
-            place + 0.05 * arrays["bin_edges"][-1],
-            0.62 * high,
-            f"atom {mass:.3f},\nzeros {zeros:.3f}",
-            fontsize=5,
-            color=style.COLORS[3],
-        )
-    ax.set(ylim=(0, high), xlim=(-0.02 * arrays["bin_edges"][-1], arrays["bin_edges"][-1]))
-    name = WORDS.get(cell.activation, cell.activation)
-    ax.set_title(
-        f"{name}, $D$: {WORDS[cell.output_weights]}\n"
-        rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$",
-        fontsize=6,
-        pad=2,
-    )
-    distance = float(arrays["kolmogorov"][0])
-    ax.text(
-        0.97, 0.93, f"KS {distance:.3f}", transform=ax.transAxes, ha="right", va="top", fontsize=6
-    )
-    ax.tick_params(labelsize=5)
+        arrow = {"arrowstyle": "-|>", "color": style.COLORS[3], "shrinkA": 0, "shrinkB": 0}
+        at = np.sqrt(max(place, 0))
+        ax.annotate("", (at, 0.7 * high), (at, 0), arrowprops=arrow)
+        told = f"atom {mass:.3f},\nzeros {float(arrays['zeros'][0]):.3f}"
+        place_text: dict[str, Any] = {"fontsize": style.SMALL, "va": "top"}
+        ax.text(at + 0.05 * root[-1], 0.72 * high, told, color=style.COLORS[3], **place_text)
+    ax.set(ylim=(0, high), xlim=(-0.02 * root[-1], root[-1]))
+    ratios = rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$"
+    words = f"{style.word(cell.activation)}, $D$: {WORDS[cell.output_weights]}"
+    ax.set_title(f"{words}\n{ratios}", fontsize=style.SMALL + 0.5, pad=2)
+    told = f"KS {float(arrays['kolmogorov'][0]):.3f}"
+    corner: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": style.SMALL}
+    ax.text(0.97, 0.95, told, transform=ax.transAxes, **corner)
+    ax.tick_params(labelsize=style.SMALL)
 
 
 def _histograms(records: list[Any]) -> Figure:
     columns = min(4, len(records))
     rows = -(-len(records) // columns)
-    figure, axes = style.panels(max(columns, 2), rows, height=1.45, squeeze=False)
+    figure, axes = style.panels(max(columns, 2), rows, height=1.6, squeeze=False)
     for ax, record in zip(axes.ravel(), records, strict=False):
         _panel(ax, record)
     for ax in axes.ravel()[len(records) :]:
         ax.set_axis_off()
     for ax in axes[:, 0]:
-        ax.set_ylabel("density", fontsize=6)
+        ax.set_ylabel(r"density of $\sqrt{\lambda}$", fontsize=7)
     for ax in axes[-1]:
-        ax.set_xlabel(r"eigenvalue $\lambda$ of the NTK", fontsize=6)
-    sizes = sorted({record.cell.side for record in records})
-    style.footnote(
-        figure,
-        rf"bars: eigenvalues, $dp\approx{sizes[-1]}^2$, outliers and zeros apart; line: limit law;"
-        " ticks: its edges; arrow: its atom; KS: Kolmogorov distance",
-    )
+        ax.set_xlabel(r"$\sqrt{\lambda}$", fontsize=7)
+    side = max(record.cell.side for record in records)
+    bars = rf"bars: eigenvalues λ of one draw, $dp\approx{side}^2$, outliers and zeros apart"
+    line = "line: limit law; ticks: its edges; arrow: its atom; KS: Kolmogorov distance"
+    style.footnote(figure, bars, line)
     return figure
+
+
+def one_of_each(records: list[Any], count: int = 8) -> list[Any]:
+    """The first record of every activation, law of D and atom there is, `count` in all."""
+    chosen: list[Any] = []
+    for of in (
+        lambda r: (r.cell.activation, len(r.arrays["law_atoms"]) > 0),
+        lambda r: r.cell.output_weights,
+        lambda r: (r.cell.gamma1, r.cell.gamma2),
+        lambda r: r.cell,
+    ):
+        for record in records:
+            if len(chosen) < count and of(record) not in {of(one) for one in chosen}:
+                chosen.append(record)
+    return [record for record in records if record in chosen]
+
+
+def _label(cell: Any) -> str:
+    ratios = rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$"
+    return f"{style.word(cell.activation)}, $D$: {WORDS[cell.output_weights]}, {ratios}"
 
 
 def _distances(records: list[Any]) -> Figure:
-    figure, ax = style.panels(1, height=0.16 * len(records) + 0.9)
-    looks = {True: (style.COLORS[0], "o"), False: (style.COLORS[1], "s")}
-    labels = []
+    figure, ax = style.panels(1, height=0.17 * len(records) + 1.0)
     for i, record in enumerate(records):
-        cell = record.cell
-        free = not np.any(record.arrays["outliers"])
-        color, marker = looks[free]
+        look = style.activation_look(record.cell.activation)
         found, population = record.arrays["kolmogorov"], record.arrays["population"]
-        ax.plot(found, np.full(len(found), i), marker, color=color, alpha=0.35, markeredgewidth=0)
-        ax.plot(np.mean(found), i, marker, color=color)
-        if not free:
-            ax.plot(np.mean(record.arrays["matched"]), i, "x", color=color)
+        faint = {**look, "alpha": 0.35, "markeredgewidth": 0, "linestyle": "none"}
+        ax.plot(found, np.full(len(found), i), **faint)
+        ax.plot(np.mean(found), i, **look)
+        if np.any(record.arrays["outliers"]):
+            ax.plot(np.mean(record.arrays["matched"]), i, "x", color=look["color"])
         if np.any(population != found):
-            ax.plot(np.mean(population), i, marker, color=color, fillstyle="none")
-        name = WORDS.get(cell.activation, cell.activation)
-        labels.append(
-            rf"{name}, $D$: {WORDS[cell.output_weights]}, $\gamma_1={cell.gamma1:g}$,"
-            rf" $\gamma_2={cell.gamma2:g}$"
-        )
-    for limit, free in ((0.02, True), (0.05, False)):
-        words = "$c_0=0$" if free else r"$c_0\neq0$, $d$ outliers set apart"
-        ax.axvline(
-            limit,
-            color=looks[free][0],
-            linewidth=0.8,
-            linestyle="--",
-            label=f"expected below: {words}",
-        )
-    ax.set_yticks(range(len(labels)), labels, fontsize=5)
-    ax.plot(
-        [],
-        [],
-        "s",
-        color="0.4",
-        fillstyle="none",
-        label="from the law at the law of $D$, not at the drawn $D$",
-    )
-    ax.plot([], [], "s", color="0.4", alpha=0.35, markeredgewidth=0, label="single draws")
-    ax.plot([], [], "x", color="0.4", label="the mean of the rest made that of the law, too")
-    ax.set(xlabel="Kolmogorov distance", xlim=(0, None))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.12), fontsize=6)
+            ax.plot(np.mean(population), i, fillstyle="none", **look)
+    outlying = [np.any(record.arrays["outliers"]) for record in records]
+    for limit, some, line, words in (
+        (0.02, False, style.LINES[1], "$c_0=0$"),
+        (0.05, True, style.LINES[2], r"$c_0\neq0$"),
+    ):
+        rows = [i for i, out in enumerate(outlying) if out == some]
+        if rows:
+            label = f"expected below, {words}"
+            ends = [min(rows) - 0.5, max(rows) + 0.5]
+            ax.plot([limit, limit], ends, color="0.3", linestyle=line, linewidth=0.9, label=label)
+    grey = {"color": "0.4", "linestyle": "none"}
+    style.entry(ax, "mean over draws", marker="o", **grey)
+    style.entry(ax, "single draws", marker="o", alpha=0.35, markeredgewidth=0, **grey)
+    style.entry(ax, "from the law at the law of $D$", marker="o", fillstyle="none", **grey)
+    style.entry(ax, "outliers apart, and the mean matched", marker="x", **grey)
+    ax.set_yticks(range(len(records)), [_label(r.cell) for r in records], fontsize=style.SMALL)
+    ax.set(xlabel="Kolmogorov distance from the law at the drawn $D$", xlim=(0, None))
+    ax.set_title("the eigenvalues follow the law")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.2, -0.1), ncols=2)
     return figure
 
 
+def _ordered(records: Records) -> list[Any]:
+    """Those without outliers first, then by activation, law of D and ratios."""
+
+    def place(r: Any) -> tuple[Any, ...]:
+        cell = r.cell
+        out = bool(np.any(r.arrays["outliers"]))
+        return (out, cell.activation, cell.output_weights, cell.gamma1, cell.gamma2)
+
+    return sorted(records.ok, key=place)
+
+
 def draw(records: Records) -> dict[str, Figure]:
-    """Draw every histogram beside its law, and all distances beside what was expected."""
-    ok = sorted(
-        records.ok,
-        key=lambda r: (r.cell.activation, r.cell.output_weights, r.cell.gamma1, r.cell.gamma2),
-    )
-    figures = {"histograms": _histograms(ok), "distances": _distances(ok)}
-    if records.bad:
-        for figure in figures.values():
-            style.footnote(figure, f"{len(records.bad)} cells failed and are missing")
-    return figures
+    """Draw eight histograms beside their laws, the rest, and all distances."""
+    ok = _ordered(records)
+    shown = one_of_each(ok)
+    rest = [record for record in ok if record not in shown]
+    figures = {"histograms": _histograms(shown), "distances": _distances(ok)}
+    return {**figures, "appendix": _histograms(rest)} if rest else figures
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """The Kolmogorov distance of every cell, from both laws, and with the mean matched."""
+    rows = []
+    for record in _ordered(records):
+        cell, arrays = record.cell, record.arrays
+        found, population = arrays["kolmogorov"], arrays["population"]
+        random = mean(population) if np.any(population != found) else None
+        matched = mean(arrays["matched"]) if np.any(arrays["outliers"]) else None
+        head = (style.word(cell.activation), WORDS[cell.output_weights], cell.gamma1, cell.gamma2)
+        rows.append((*head, size_of(cell)[1], len(found), mean(found), random, matched))
+    columns = ("draws", "Kolmogorov distance", "from the law of D", "mean matched")
+    return {"": Table(("φ", "D", "γ₁", "γ₂", "d", *columns), rows)}
 
 
 if __name__ == "__main__":

@@ -13,25 +13,24 @@ f_0, which training does not take out of test points.
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
+import _trained
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _names import accepted_by
-from _trained import init_of
-from flax import nnx
+from _cells import init_of, inputs, point_of
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 
 import ntk_eoc as ne
 from ntk_eoc import data
-from ntk_eoc.estimates import mean
+from ntk_eoc.estimates import Estimate, mean
 from ntk_eoc.network import draw_params
-from ntk_eoc.report import style
-from ntk_eoc.sweeps import config
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 from ntk_eoc.training.linearised import linearise
@@ -41,23 +40,13 @@ from ntk_eoc.training.trainer import Problem, cross_entropy, log_marks, squared_
 from ntk_eoc.training.watch import class_targets, wrong_class
 
 
-class Cell(config.Cell):
-    """One way to classify one data set.
-
-    `step` is the learning rate in units of the largest stable one of K∞ with this momentum.
+class Cell(_trained.Trained):
+    """One way to classify one data set; `step` is in units of the largest stable one of K∞ with
+    this momentum.
     """
 
     way: Literal["limit", "linearised", "trained", "cross_entropy"]
-    activation: Annotated[str, accepted_by(lambda name: init_of(name))]
-    data: str
-    n: int = Field(ge=2)
-    n_test: int = Field(ge=1)
-    data_seed: int = Field(default=0, ge=0)
-    m: int = Field(ge=1)
-    depth: int = Field(ge=2)
-    step: float = Field(default=0.5, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    steps: int = Field(ge=1)
     marks: int = Field(default=12, ge=2)
     minibatch: int = Field(default=64, ge=1)
 
@@ -76,7 +65,11 @@ def images(cell: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     found = data.load(cell.data, cell.n + cell.n_test, cell.data_seed)
     class_targets(None if found.y is None else found.y[: cell.n], cell.n)
     hot, classes = class_targets(found.y, cell.n + cell.n_test)
-    return found.x, hot, (hot - 1 / classes.size) * math.sqrt(classes.size)
+    return (
+        inputs(cell, cell.n + cell.n_test),
+        hot,
+        (hot - 1 / classes.size) * math.sqrt(classes.size),
+    )
 
 
 def cost(cell: Cell) -> float:
@@ -89,7 +82,7 @@ def cost(cell: Cell) -> float:
 @lru_cache(maxsize=2)
 def _limit(point: Any) -> tuple[Any, np.ndarray, float]:
     x = jnp.asarray(images(point)[0])
-    kernel = np.asarray(ne.ntk_infinite(init_of(point.activation), x, x[: point.n], point.depth))
+    kernel = np.asarray(ne.ntk_infinite(init_of(point), x, x[: point.n], point.depth))
     modes = eigenmodes(kernel[: point.n] / point.n)
     stable = largest_stable_step(modes, point.momentum)
     return modes, kernel[point.n :] / point.n, check_rate(point.step * stable, stable)
@@ -97,7 +90,7 @@ def _limit(point: Any) -> tuple[Any, np.ndarray, float]:
 
 def _point(cell: Cell) -> Any:
     """What the limit depends on."""
-    return cell.model_copy(update={"way": "limit", "first_seed": 0, "seeds": 0, "m": 1})
+    return point_of(cell).model_copy(update={"way": "limit", "m": 1})
 
 
 def _accuracy(outputs: np.ndarray, hot: np.ndarray) -> np.ndarray:
@@ -119,11 +112,11 @@ def _of_limit(cell: Cell) -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def _one(cell: Cell) -> Callable[[jax.Array], dict[str, jax.Array]]:
-    init, dtype, n = init_of(cell.activation), jnp.dtype(cell.dtype), cell.n
+    init, dtype, n = init_of(cell), jnp.dtype(cell.dtype), cell.n
     x, hot, centred = (jnp.asarray(a, dtype) for a in images(cell))
     d, k = x.shape[1], hot.shape[1]
     sizes = ne.widths("constant", cell.m, cell.depth, k)
-    f, _ = ne.functional(ne.MLP(init, d, sizes, rngs=nnx.Rngs(0), dtype=dtype))
+    f = ne.mlp(init)
     optimiser = optax.sgd(_limit(_point(cell))[2], cell.momentum)
     steps = log_marks(cell.steps, cell.marks)
 
@@ -161,8 +154,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     """Return test accuracies at the marks, of networks [s, t] or of the limit [t]."""
     if cell.way == "limit":
         return _of_limit(cell)
-    point = cell.model_copy(update={"first_seed": 0, "seeds": 0})
-    found = map_batched(_one(point), cell.seed_keys(), cell.batch)
+    found = map_batched(_one(point_of(cell)), cell.seed_keys(), cell.batch)
     start = found.pop("start").astype(np.float64)
     if cell.way == "cross_entropy":
         return found
@@ -170,67 +162,116 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 NAMES = {
-    "limit": r"$K_\infty$, mean",
-    "linearised": "linearised",
     "trained": "trained",
+    "linearised": "linearised",
+    "own": r"$K_\infty$ from the own $f_0$",
     "cross_entropy": "trained, cross-entropy",
 }
 
 
-def _curve(ax: Axes, steps: np.ndarray, found: np.ndarray, look: dict[str, Any]) -> None:
-    estimates = [mean(column) for column in found.T]
-    values, errors = [e.mean for e in estimates], [e.error for e in estimates]
-    ax.errorbar(steps, values, errors, **look)
+def _smallest(records: Records) -> Records:
+    return records.where(n=min(records.values("n")))
 
 
-def _panel(ax: Axes, records: Records) -> None:
-    looks = style.looks([*NAMES, "own"])
-    smallest = min(records.values("n"))
-    for way, name in NAMES.items():
-        cells = records.where(way=way, n=smallest)
-        if not len(cells):
-            continue
-        cell = cells[0].cell
-        steps = log_marks(cell.steps, cell.marks)[1:]
-        look = {**looks[way], "label": name}
-        if way == "limit":
-            ax.plot(steps, cells[0].arrays["accuracy"][1:], **look)
-            continue
-        alive = cells.stack("diverged_at") < 0
-        _curve(ax, steps, cells.stack("accuracy")[alive][:, 1:], look)
-        if way == "linearised":
-            own = {"label": r"$K_\infty$ from the own $f_0$", **looks["own"], "linestyle": ":"}
-            _curve(ax, steps, cells.stack("predicted")[alive][:, 1:], own)
-    for record, line in zip(records.where(way="limit"), style.LINES[1:], strict=False):
-        label = f"$K_\\infty$ ridge-less, n = {record.cell.n}"
-        level = float(record.arrays["ridgeless"])
-        ax.axhline(level, color="0.3", linewidth=0.8, linestyle=line, label=label)
-    ax.set(xscale="log", xlabel="steps", ylabel="test accuracy")
-    ax.set_title(f"{records[0].cell.data}, $n={smallest}$", fontsize=8)
-    style.legend_below(ax)
+def _limit_of(records: Records) -> dict[str, np.ndarray]:
+    return records.where(way="limit")[0].arrays
+
+
+def accuracies(records: Records) -> dict[str, np.ndarray]:
+    """Test accuracies of the networks' ways at the marks after 0, [s, t]; "own" is K∞'s."""
+    found = {}
+    for way in NAMES:
+        cells = records.where(way="linearised" if way == "own" else way)
+        if len(cells):
+            values = cells.stack("predicted" if way == "own" else "accuracy")
+            found[way] = values[curves.alive(cells)][:, 1:]
+    return found
+
+
+def _steps(records: Records) -> np.ndarray:
+    return log_marks(records[0].cell.steps, records[0].cell.marks)[1:]
+
+
+def _errors(ax: Axes, records: Records) -> None:
+    records = _smallest(records)
+    steps, shades = _steps(records), style.looks([*NAMES, "limit"])
+    for i, (way, found) in enumerate(accuracies(records).items()):
+        at = steps * (1 + 0.03 * i)
+        curves.bars(ax, at, [1 - column for column in found.T], label=NAMES[way], **shades[way])
+    limit = _limit_of(records)
+    look = {**shades["limit"], "linestyle": style.LINES[1]}
+    ax.plot(steps, 1 - limit["accuracy"][1:], label=r"$K_\infty$, mean", **look)
+    level = 1 - float(limit["ridgeless"])
+    ax.axhline(level, **style.GUIDE, label=r"$K_\infty$ ridge-less")
+    style.log_axes(ax)
+    ax.set(xlabel="steps", ylabel="test error")
+    ax.set_title(f"{records[0].cell.data}: the limit errs least ($n={records[0].cell.n}$)")
+
+
+def _paired(ax: Axes, records: Records) -> None:
+    """Accuracy of each way less that of K∞ from the own f_0, network by network where they share
+    f_0, as the linearised ones do; else with the errors of both.
+    """
+    records = _smallest(records)
+    steps, shades = _steps(records), style.looks([*NAMES, "limit"])
+    found = accuracies(records)
+    for i, way in enumerate(way for way in found if way != "own"):
+        less = [_less(found[way][:, t], found["own"][:, t], way) for t in range(len(steps))]
+        at = steps * (1 + 0.03 * i)
+        curves.bars(ax, at, less, scale=100, label=NAMES[way], **shades[way])
+    ax.axhline(0, **style.GUIDE)
+    style.log_axes(ax, y=False)
+    ax.set(xlabel="steps", ylabel="accuracy over $K_\\infty$'s, points")
+    ax.set_title(rf"{records[0].cell.data}: beside $K_\infty$ from the own $f_0$")
+
+
+def _less(one: np.ndarray, own: np.ndarray, way: str) -> Estimate:
+    if way == "linearised":
+        return mean(one - own)
+    a, b = mean(one), mean(own)
+    return Estimate(a.mean - b.mean, math.hypot(a.error, b.error), min(a.draws, b.draws))
 
 
 def draw(records: Records) -> Figure:
-    """Draw test accuracy against steps, a panel a data set."""
+    """Draw test error against steps and what networks are ahead of K∞, a row a data set."""
     ok = records.ok
     groups = list(ok.group("data"))
-    figure, axes = style.panels(max(len(groups), 2), height=3.2, squeeze=False)
-    for ax, (_, cells) in zip(axes[0], groups, strict=False):
-        _panel(ax, cells)
-    for ax in axes[0][len(groups) :]:
-        ax.set_visible(False)
-    style.letter(axes[0][: len(groups)])
-    cell = ok[0].cell
-    ran = [r for r in ok if r.cell.seeds]
-    lost = sum(int((r.arrays["diverged_at"] >= 0).sum()) for r in ran)
-    fewest = min((r.cell.seeds for r in ran), default=0)
-    note = (
-        f"{cell.activation}, hidden widths {max(ok.values('m'))}, l = {cell.depth}, momentum"
-        f" {cell.momentum:g}; {fewest} networks or more a curve, {lost} diverged; bars: standard"
-        " error"
-    )
-    style.footnote(figure, note)
+    figure, axes = style.panels(2, len(groups), height=2.2, squeeze=False)
+    for row, (_, cells) in zip(axes, groups, strict=True):
+        _errors(row[0], cells)
+        _paired(row[1], cells)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    style.letter(list(axes.flat))
+    ran = Records([record for record in ok if record.cell.seeds])
+    cell = ran[0].cell
+    fewest = curves.fewest(ran, "accuracy", "way", "data")
+    shape = f"{style.word(cell.activation)}, hidden widths {cell.m}, l = {cell.depth}"
+    bars = f"bars: 95 %, {fewest} networks or more a curve, {curves.lost(ran)} diverged"
+    style.footnote(figure, shape, f"momentum {cell.momentum:g}", bars)
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """Test accuracies after the last step."""
+    sets = records.ok.values("data")
+    rows: dict[str, list[Any]] = {}
+    for dataset in sets:
+        cells = records.ok.where(data=dataset)
+        for record in cells.where(way="limit"):
+            name = f"K∞ without ridge, n = {record.cell.n}"
+            level = float(record.arrays["ridgeless"])
+            rows.setdefault(name, [None] * len(sets))[sets.index(dataset)] = level
+        some = _smallest(cells)
+        found: dict[str, Any] = {"K∞, mean": float(_limit_of(some)["accuracy"][-1])}
+        words = {
+            way: name.replace(r"$K_\infty$", "K∞").replace("$f_0$", "f_0")
+            for way, name in NAMES.items()
+        }
+        found |= {words[way]: mean(values[:, -1]) for way, values in accuracies(some).items()}
+        for name, value in found.items():
+            rows.setdefault(name, [None] * len(sets))[sets.index(dataset)] = value
+    return {"": Table(("test accuracy", *sets), [(name, *row) for name, row in rows.items()])}
 
 
 if __name__ == "__main__":

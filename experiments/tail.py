@@ -7,68 +7,95 @@ Expectation: [C] bounds it by a constant, up to logarithms.
 """
 
 from statistics import NormalDist
-from typing import Any
+from typing import Annotated, Any
 
+import _fresh
 import numpy as np
-from _fresh import Cell as Fresh
-from _fresh import by_name, cost, draws, limit, point_of
+from _cells import accepted_by, with_a_bound
+from _fresh import cost, deviations, draws
 from matplotlib.figure import Figure
 
-import ntk_eoc as ne
-from ntk_eoc.estimates import quantile
-from ntk_eoc.report import style
-from ntk_eoc.spectra.deviation import bound_shape, deviation
+from ntk_eoc.estimates import Quantile, quantile
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
+from ntk_eoc.spectra.deviation import bound_shape
 from ntk_eoc.sweeps.records import Records
 
-__all__ = ["Cell", "cost", "draw", "measure"]
+__all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
 
-class Cell(Fresh):
-    """A block of networks of one width."""
+class Cell(_fresh.Cell):
+    """A block of networks of one width, of an activation that the bound is about."""
+
+    activation: Annotated[str, accepted_by(with_a_bound)]
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Draw networks and return ‖K(θ) − K∞‖ over the bound without its constant, [s]."""
-    matrices = draws(cell, ne.ntk_matrix)
-    k_inf = np.asarray(ne.ntk_matrix(limit(point_of(cell))))
-    shape = bound_shape(by_name(cell.activation), cell.m, cell.depth, cell.outputs)
-    return {"ratio": deviation(matrices, k_inf, cell.n).operator / shape}
+    shape = bound_shape(with_a_bound(cell.activation), cell.m, cell.depth, cell.outputs)
+    return {"ratio": deviations(cell, draws(cell)).operator / shape}
+
+
+def gaussian(m: int) -> float:
+    """The quantile of N(0, 1) at 1 − 1/m."""
+    return NormalDist().inv_cdf(1 - 1 / m)
+
+
+def _moved(found: Quantile, by: float, over: float) -> Quantile:
+    """(quantile − by)/over."""
+    value, low, high = ((end - by) / over for end in found[:3])
+    return Quantile(value, low, high, found.draws)
 
 
 def draw(records: Records) -> Figure:
     """Draw the quantile at 1 − 1/m and the median against m, and the excess in Gaussian units."""
-    figure, (ax, excess) = style.panels(2, height=2.8)
-    names = records.ok.values("activation")
-    looks = style.looks(names)
-    fewest = np.inf
-    for name in names:
-        cells = records.ok.where(activation=name)
-        ms = cells.values("m")
-        ratios = [cells.where(m=m).stack("ratio") for m in ms]
+    figure, (ax, excess) = style.panels(2, height=2.6)
+    ok, ends = records.ok, []
+    for name in ok.values("activation"):
+        ms, ratios = curves.groups(ok.where(activation=name), "m", "ratio")
         high = [quantile(r, 1 - 1 / m) for m, r in zip(ms, ratios, strict=True)]
-        value = np.array([q.value for q in high])
-        bars = [value - [q.low for q in high], [q.high for q in high] - value]
-        ax.errorbar(ms, value, np.abs(bars), label=f"{name}, quantile $1-1/m$", **looks[name])
-        middle = [quantile(r, 0.5).value for r in ratios]
-        ax.plot(ms, middle, linestyle="--", label=f"{name}, median", **looks[name])
+        middle = [quantile(r, 0.5) for r in ratios]
+        look = style.activation_look(name)
+        curves.bars(ax, ms, high, **look)
+        curves.bars(ax, ms, middle, linestyle=style.LINES[1], **look)
+        z = np.array([gaussian(m) for m in ms])
         # A Gaussian tail of any mean and scale is level here, a heavier one grows.
-        gauss = np.array([NormalDist().inv_cdf(1 - 1 / m) for m in ms])
-        above = (value - middle) / gauss
-        excess.errorbar(ms, above, np.abs(bars) / gauss, label=name, **looks[name])
-        fewest = min(fewest, *(len(r) / m for m, r in zip(ms, ratios, strict=True)))
-    style.log_axes(ax, records.ok.values("m"), y=False)
-    ax.set(xlabel="width $m$ (hidden widths $m_k=k^2m$)", ylim=(0, None))
-    ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$ / bound without $C$")
-    style.legend_below(ax)
-    style.log_axes(excess, records.ok.values("m"), y=False)
-    excess.set(xlabel="width $m$", ylim=(0, None))
-    excess.set_ylabel("(quantile − median) / Gaussian's")
-    style.legend_below(excess)
+        above = [_moved(h, c.value, t) for h, c, t in zip(high, middle, z, strict=True)]
+        curves.bars(excess, ms, above, label=style.word(name), **look)
+        level = above[-1].value
+        ax.plot(ms, middle[-1].value + level * z, **{**style.GUIDE, "color": look["color"]})
+        ends += [
+            (high[-1].value, f"{style.word(name)},\nquantile $1-1/m$", look["color"]),
+            (middle[-1].value, f"{style.word(name)}, median", look["color"]),
+        ]
+    for axis in (ax, excess):
+        style.log_axes(axis, ok.values("m"), y=False)
+        axis.set(xlabel="width $m$ (hidden widths $m_k=k^2m$)", ylim=(0, None))
+    ax.set(ylabel=r"$\|K(\theta)-K_\infty\|$ / bound without $C$")
+    ax.set_title(r"the quantile grows like $z\sim\sqrt{2\,\log\,m}$")
+    excess.set(ylabel="(quantile − median) / $z$")
+    excess.set_title("level at large $m$: a Gaussian tail")
+    excess.legend(loc="lower right")
     style.letter((ax, excess))
-    cell = records[0].cell
-    note = f"n = {cell.n}, l = {cell.depth}; at least {fewest:.0f} m networks a point; "
-    style.footnote(figure, note + "bars: 95 % order-statistic intervals")
+    style.label_ends(ax, ends)
+    cell = ok[0].cell
+    least = min(len(c.stack("ratio")) / m for (_, m), c in ok.group("activation", "m"))
+    note = f"n = {cell.n}, l = {cell.depth}; at least {least:.0f} m networks a point"
+    dots = "dotted in (a): median + c z at the largest m's c, z the Gaussian quantile at 1 − 1/m"
+    style.footnote(figure, note, "bars: 95 % order-statistic intervals", dots)
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """The quantile, the median and their difference in Gaussian units."""
+    rows = []
+    for (name, m), cells in records.ok.group("activation", "m"):
+        ratio = cells.stack("ratio")
+        high, middle = quantile(ratio, 1 - 1 / m), quantile(ratio, 0.5)
+        over_z = _moved(high, middle.value, gaussian(m))
+        rows.append((style.word(name), m, len(ratio), high, middle.value, over_z))
+    columns = ("quantile at 1 − 1/m over the bound without C", "median", "difference over z")
+    return {"": Table(("φ", "m", "networks", *columns), rows)}
 
 
 if __name__ == "__main__":

@@ -10,81 +10,88 @@ more closely than K∞ does, and the kinked activations leave theirs earlier tha
 from typing import Any
 
 import numpy as np
-from _trained import Cell, cost, losses, marks, networks, predictions
+from _trained import Cell, cost, described, losses, marks, networks, predictions
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ntk_eoc.report import style
+from ntk_eoc.estimates import quantile
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.records import Records
 
-__all__ = ["Cell", "cost", "draw", "measure"]
+__all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
-LOOKS: dict[str, dict[str, Any]] = {
-    "trained": {"linestyle": "-", "linewidth": 1.4},
-    "own": {"linestyle": "--", "linewidth": 1.0},
-    "limit": {"linestyle": ":", "linewidth": 1.4},
-}
-NAMES = {
-    "trained": "trained",
-    "own": r"linearised: $K(\theta_0)$",
-    "limit": r"$K_\infty$",
-}
+NAMES = {"trained": "trained", "own": r"linearised: $K(\theta_0)$", "limit": r"$K_\infty$"}
+LINES = dict(zip(NAMES, style.LINES, strict=False))
+PLACES = {"": ("training", style.COLORS[4]), "_test": ("test", style.COLORS[5])}
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Return training and test losses of the network and of both predictions, [s, t]."""
     found = networks(cell)
     infinite, own = predictions(cell, found)
-    curves = {"trained": found["outputs"], "own": own, "limit": infinite}
+    curves_ = {"trained": found["outputs"], "own": own, "limit": infinite}
     named = {}
-    for name, outputs in curves.items():
+    for name, outputs in curves_.items():
         named[name], named[f"{name}_test"] = losses(cell, outputs)
     return {**named, "drift": found["drift"], "diverged_at": found["diverged_at"]}
 
 
 def _panel(ax: Axes, cells: Records) -> None:
     steps = marks(cells[0].cell)[1:]
-    alive = cells.stack("diverged_at") < 0
-    for suffix, color, where in (
-        ("", style.COLORS[0], "training"),
-        ("_test", style.COLORS[1], "test"),
-    ):
-        for name, look in LOOKS.items():
-            values = cells.stack(f"{name}{suffix}")[alive][:, 1:]
-            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-            ax.plot(steps, middle, color=color, label=f"{NAMES[name]}, {where}", **look)
+    for suffix, (_, color) in PLACES.items():
+        for name, line in LINES.items():
+            values = cells.stack(f"{name}{suffix}")[curves.alive(cells)][:, 1:]
+            middle = [quantile(column, 0.5) for column in values.T]
+            ax.plot(steps, [one.value for one in middle], color=color, linestyle=line)
             if name == "trained":
-                ax.fill_between(steps, low, high, color=color, alpha=0.2, lw=0)
-    ax.set(xscale="log", yscale="log")
+                low, high = ([getattr(one, end) for one in middle] for end in ("low", "high"))
+                finite = np.isfinite(low) & np.isfinite(high)
+                ax.fill_between(
+                    steps[finite], np.array(low)[finite], np.array(high)[finite],
+                    color=color, alpha=0.3, lw=0,
+                )  # fmt: skip
+    style.log_axes(ax)
 
 
 def draw(records: Records) -> Figure:
     """Draw a row of panels an activation, a column a width."""
     ok = records.ok
     names, ms = ok.values("activation"), ok.values("m")
-    figure, axes = style.panels(
-        max(len(ms), 2), len(names), height=1.75, sharex=True, sharey=True, squeeze=False
-    )
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    figure, axes = style.panels(max(len(ms), 2), len(names), height=1.65, **shared)
     for row, name in zip(axes, names, strict=True):
         for ax, m in zip(row, ms, strict=False):
             cells = ok.where(activation=name, m=m)
             if len(cells):
                 _panel(ax, cells)
-            ax.set_title(f"{name}, $m={m}$", fontsize=8)
+            ax.set_title(f"{style.word(name)}, $m={m}$")
         row[0].set_ylabel(r"$\frac{1}{2n}\|f_t-y\|^2$")
     for ax in axes[-1]:
         ax.set_xlabel("steps")
+    for label, color in PLACES.values():
+        style.entry(axes[0, 0], f"{label} loss", color=color, linewidth=3)
+    for name, line in LINES.items():
+        style.entry(axes[0, 0], NAMES[name], color="0.3", linestyle=line)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=6)
+    title = "The three merge as $m$ grows; they part where the loss is small"
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, title=title)
     cell = ok[0].cell
-    fewest = min(len(group.stack("trained")) for _, group in ok.group("activation", "m"))
-    lost = int((np.concatenate([r.arrays["diverged_at"] for r in ok]) >= 0).sum())
-    note = (
-        f"{cell.data}, n = {cell.n}, {cell.n_test} test points, l = {cell.depth}, hidden widths m;"
-        f" medians over {fewest} networks or more ({lost} diverged), bands: their middle half"
-    )
-    style.footnote(figure, note)
+    points = f"{cell.data}, n = {cell.n}, {cell.n_test} test points, l = {cell.depth}"
+    medians = f"medians, bands: their 95 % intervals; {described(ok, 'trained', 'activation', 'm')}"
+    style.footnote(figure, points, medians)
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """Median losses after the last step."""
+    rows = []
+    for (name, m), cells in records.ok.group("activation", "m"):
+        for suffix, (place, _) in PLACES.items():
+            last = [cells.stack(f"{one}{suffix}")[curves.alive(cells), -1] for one in NAMES]
+            rows.append((style.word(name), m, place, *(quantile(one, 0.5) for one in last)))
+    columns = ("trained", "linearised, K(θ_0)", "K∞")
+    return {"": Table(("φ", "m", "loss", *columns), rows, digits=2)}
 
 
 if __name__ == "__main__":

@@ -12,14 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _names import INPUTS, WORDS, Activation, Inputs
+from _cells import INPUTS, WORDS, Activation, Inputs
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc import data
-from ntk_eoc.report import style
+from ntk_eoc.estimates import FEWEST, mean
+from ntk_eoc.report import curves, style
+from ntk_eoc.report.table import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
@@ -55,12 +57,13 @@ def _inputs(cell: Cell, key: jax.Array) -> jax.Array:
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Draw matrices; return their distances from the law and histograms, [s, …] each."""
+    """Draw matrices; return their distances from the law, histograms and F_n − F, [s, …] each."""
     act, p = ne.activation(cell.activation), round(cell.n / (cell.gamma1 * cell.d))
     law = ne.quadratic_scaling_law(act, cell.n / (cell.d * p), p / cell.d)
     count = outliers(act, cell.n, cell.d, p).number
     edges = np.linspace(0, 1.3 * law.bounds[1], BINS + 1)
-    distances, heights = [], []
+    x = np.linspace(*law.bounds, 400)
+    distances, heights, differences = [], [], []
     for key in cell.seed_keys():
         for_x, for_w = jax.random.split(key)
         ones = jnp.ones(p, cell.dtype)
@@ -68,10 +71,11 @@ def measure(cell: Cell) -> dict[str, Any]:
         bulk = two_layer.eigenvalues(factors)[: cell.n - count]
         distances.append(kolmogorov(law, bulk))
         heights.append(np.histogram(bulk, edges)[0] / (len(bulk) * np.diff(edges)))
-    x = np.linspace(*law.bounds, 400)
+        differences.append(np.searchsorted(bulk, x, side="right") / len(bulk) - law.cdf(x))
     return {
         "kolmogorov": np.array(distances),
         "histogram": np.array(heights),
+        "difference": np.array(differences),
         "bin_edges": edges,
         "law_x": x,
         "law_density": law.density(x),
@@ -79,48 +83,67 @@ def measure(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _panel(ax: Axes, records: Records) -> None:
-    first = records[0].arrays
-    looks = style.looks(INPUTS)
-    for i, name in enumerate(INPUTS):
-        cells = records.where(inputs=name)
-        if not len(cells):
-            continue
-        distances = cells.stack("kolmogorov")
-        label = f"{WORDS.get(name, name)}, KS {distances.mean():.3f}"
-        ax.stairs(
-            cells.stack("histogram").mean(axis=0),
-            first["bin_edges"],
-            color=looks[name]["color"],
-            linestyle=style.LINES[i],
-            label=label,
-            linewidth=1.0,
-        )
+LINES = dict(zip(INPUTS, style.LINES, strict=True))
+
+
+def _word(name: str) -> str:
+    return WORDS.get(name, name) if name == "digits" else name.capitalize()
+
+
+def _densities(ax: Axes, records: Records) -> None:
+    first, looks = records[0].arrays, style.looks(INPUTS)
+    for name in records.values("inputs"):
+        heights = records.where(inputs=name).stack("histogram").mean(axis=0)
+        look = {"color": looks[name]["color"], "linestyle": LINES[name]}
+        ax.stairs(heights, first["bin_edges"], label=_word(name), **look)
     ax.plot(first["law_x"], first["law_density"], color="black", linewidth=0.9, label="limit law")
-    high = 1.2 * np.nanmax(first["law_density"])
-    for edge in first["law_support"].ravel():
-        ax.plot([edge, edge], [0, 0.08 * high], color="black", linewidth=0.8)
-    ax.set(ylim=(0, high), xlabel=r"eigenvalue $\lambda$ of the NTK", ylabel="density")
-    name = records[0].cell.activation
-    ax.set_title(WORDS.get(name, name), fontsize=8)
-    ax.legend(fontsize=6)
+    ax.set(ylim=(0, 1.2 * np.nanmax(first["law_density"])), ylabel="density")
+    ax.set_title(f"{style.word(records[0].cell.activation)}: eigenvalues beside the law")
+
+
+def _differences(ax: Axes, records: Records) -> None:
+    looks = style.looks(INPUTS)
+    for name in records.values("inputs"):
+        cells = records.where(inputs=name)
+        found, x = cells.stack("difference"), cells[0].arrays["law_x"]
+        middle, color = found.mean(axis=0), looks[name]["color"]
+        ax.plot(x, middle, linestyle=LINES[name], color=color)
+        if len(found) >= FEWEST:
+            _, low, high = np.array([curves.ends(column) for column in found.T]).T
+            ax.fill_between(x, low, high, color=color, alpha=0.25, lw=0)
+    ax.axhline(0, **style.GUIDE)
+    ax.set(xlabel=r"eigenvalue $\lambda$ of the NTK", ylabel="$F_n-F$")
+    ax.set_title("i.i.d. entries agree, whitened images do not")
 
 
 def draw(records: Records) -> Figure:
-    """Draw the histograms of all inputs beside the one law, a panel an activation."""
+    """Draw the densities and F_n − F of all inputs beside the one law, a column an activation."""
     ok = records.ok
     names = ok.values("activation")
-    figure, axes = style.panels(max(2, len(names)), height=2.6)
-    for ax, name in zip(axes, names, strict=False):
-        _panel(ax, ok.where(activation=name))
-    for ax in axes[len(names) :]:
+    figure, axes = style.panels(max(2, len(names)), 2, height=1.9, sharex="col", squeeze=False)
+    for column, name in zip(axes.T, names, strict=False):
+        _densities(column[0], ok.where(activation=name))
+        _differences(column[1], ok.where(activation=name))
+    for ax in axes[:, len(names) :].ravel():
         ax.set_axis_off()
-    style.letter(axes[: len(names)])
+    axes[0, 0].legend()
+    style.letter(axes[:, : len(names)].ravel())
     cell = ok[0].cell
-    note = rf"$n={cell.n}$, $d={cell.d}$, $\gamma_1\approx{cell.gamma1:g}$; KS: mean Kolmogorov"
-    note += " distance from the law, outliers set apart; ticks: edges of the law"
-    style.footnote(figure, note)
+    sizes = rf"$n={cell.n}$, $d={cell.d}$, $\gamma_1\approx{cell.gamma1:g}$"
+    draws = f"means of {curves.fewest(ok, 'kolmogorov', 'activation', 'inputs')} draws, bands: 95 %"
+    style.footnote(figure, sizes, draws, "outliers set apart")
     return figure
+
+
+def tables(records: Records) -> dict[str, Table]:
+    """The mean Kolmogorov distance from the law, an activation a row."""
+    shown = records.ok.values("inputs")
+    order = [name for name in INPUTS if name in shown]
+    rows = []
+    for (name,), cells in records.ok.group("activation"):
+        found = [mean(cells.where(inputs=one).stack("kolmogorov")) for one in order]
+        rows.append((style.word(name), *found))
+    return {"": Table(("φ, Kolmogorov distance", *map(_word, order)), rows)}
 
 
 if __name__ == "__main__":

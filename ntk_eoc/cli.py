@@ -110,7 +110,7 @@ def run(
 
 @app.command(name="figures")
 def draw(dir: Path) -> None:
-    """Draw the figures of a run, as PNG and PDF, from what is in its folder.
+    """Draw the figures of a run, as PNG and PDF, and write its tables, as Markdown and CSV.
 
     Parameters
     ----------
@@ -118,6 +118,7 @@ def draw(dir: Path) -> None:
         Folder of the run.
     """
     from ntk_eoc.report import figures as report
+    from ntk_eoc.sweeps import folder as folders
     from ntk_eoc.sweeps.errors import UserError
     from ntk_eoc.sweeps.records import load
 
@@ -125,9 +126,11 @@ def draw(dir: Path) -> None:
     if not records.ok:
         raise UserError(f"`dir` must hold at least one finished cell, got '{dir}' with none.")
     note = _gaps(records)
+    name = Path(folders.read(dir).config).stem
     with user_code.relative_to(experiment.base):
-        paths = report.draw(experiment.draw, records, dir / "figures", experiment.name, note)
-    for path in paths:
+        drawn = report.draw(experiment.draw, records, dir / "figures", name, note)
+        told = report.tabulate(experiment.tables, records, dir / "tables", name, note)
+    for path in (*drawn, *told):
         print(path)
 
 

@@ -24,8 +24,9 @@ EXPERIMENTS = HERE.parent / "experiments"
 SOURCES = (
     NOISE,
     EXPERIMENTS / "concentration.py",
+    EXPERIMENTS / "tail.py",
     EXPERIMENTS / "_fresh.py",
-    EXPERIMENTS / "_names.py",
+    EXPERIMENTS / "_cells.py",
     EXPERIMENTS / "real_data.py",
     EXPERIMENTS / "_trained.py",
 )
@@ -308,7 +309,9 @@ def activation_cases() -> Iterator[Case]:
     sweep = ("run", "c.toml", "--out", "out")
     yield Case("one of one's own in a sweep", edited("relu", "mine.py:f", REAL), sweep)
     yield Case("one without an edge in a sweep", edited("relu", "softplus", REAL), sweep)
-    yield Case("a linear one in a sweep", edited("relu", "identity", REAL), sweep)
+    of_the_bound = REAL.replace("concentration", "tail")
+    yield Case("a smooth one for the bound", edited("relu", "erf", of_the_bound), sweep)
+    yield Case("a linear one for the bound", edited("relu", "identity", of_the_bound), sweep)
 
 
 def training_cases() -> Iterator[Case]:

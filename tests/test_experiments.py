@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ntk_eoc.report.table import HEAD
+
 ROOT = Path(__file__).parent.parent
 SMALL = sorted((ROOT / "configs").glob("*_small.toml"))
 
@@ -24,6 +26,9 @@ def test_exact_small_config_runs_to_a_figure(config, tmp_path):
     pictures = sorted((tmp_path / "run" / "figures").iterdir())
     assert {path.suffix for path in pictures} == {".png", ".pdf"}
     assert all(path.stat().st_size > 5000 for path in pictures)
+    tables = list((tmp_path / "run" / "tables").glob("*.md"))
+    assert tables
+    assert all(HEAD.match(path.read_text()).group(1) == config.name for path in tables)
     told = ntk_eoc("status", tmp_path / "run")
     assert told.returncode == 0
     assert "ok" in told.stdout

@@ -156,7 +156,7 @@ def _draw_kernel(ax: Axes, init: Init, kind: Class) -> None:
     x = _circle(init.q, angles)
     for depth, line in zip(DEPTHS, style.LINES, strict=True):
         kernel = np.asarray(ntk_infinite(init, x[:1], x, depth))[0]
-        ax.plot(angles, kernel / kernel[0], line, label=f"$l={depth}$")
+        ax.plot(angles, kernel / kernel[0], linestyle=line, label=f"$l={depth}$")
     ax.axhline(deep_offdiagonal(kind == "smooth"), **style.GUIDE)
     ax.set(xlabel=r"angle $\theta$", ylabel=r"$K_\infty(\theta)/K_\infty(0)$")
     ax.legend()

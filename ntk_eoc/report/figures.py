@@ -1,14 +1,16 @@
-"""Figures to files."""
+"""Figures and tables of a run to files."""
 
+import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
-from ntk_eoc.report import style
+from ntk_eoc.report import style, table
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
@@ -52,3 +54,33 @@ def draw(
                 )
             paths += save(figure, folder / "_".join(filter(None, (name, key))))
         return paths
+
+
+def tabulate(
+    how: Callable[[Any], dict[str, table.Table]],
+    records: Any,
+    folder: Path,
+    name: str,
+    note: str = "",
+) -> list[Path]:
+    """Write an experiment's tables as Markdown and CSV under `folder`; return the paths.
+
+    Args:
+        how: The experiment's `tables`: name → table.
+        records: What they are made of.
+        folder: Made if it is not there.
+        name: Of the config; tables are called `name`_KEY.
+        note: What the records lack.
+    """
+    made = how(records)
+    origin = "; ".join(filter(None, (f"{len(records)} records {_digest(records)}", note)))
+    return table.write(made, folder, name, f"{name}.toml", origin) if made else []
+
+
+def _digest(records: Any) -> str:
+    """A hash of the arrays of all records."""
+    found = hashlib.sha256()
+    for record in records:
+        for key in sorted(record.arrays):
+            found.update(key.encode() + np.ascontiguousarray(record.arrays[key]).tobytes())
+    return found.hexdigest()[:12]

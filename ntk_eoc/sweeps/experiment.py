@@ -23,6 +23,7 @@ class Experiment:
         cell: Its cell model.
         measure: Cell → dict of arrays, pure.
         draw: Records → a figure or a dict of figures.
+        tables: Records → name → `report.table.Table`. No tables if left out.
         cost: Cell → relative duration; longest cells run first. 1 if left out.
         memory: Cell → bytes that one of its batches needs. 0, unknown, if left out.
         axes: Array name → names of its axes after the seeds', for `collect`.
@@ -36,6 +37,7 @@ class Experiment:
     cell: type[Cell]
     measure: Callable[[Any], dict[str, Any]]
     draw: Callable[[Any], Any]
+    tables: Callable[[Any], dict[str, Any]]
     cost: Callable[[Any], float]
     memory: Callable[[Any], float]
     axes: Mapping[str, Sequence[str]]
@@ -87,6 +89,7 @@ def load(reference: str, base: Path | None = None) -> Experiment:
         cell=cell,
         measure=module.measure,
         draw=module.draw,
+        tables=getattr(module, "tables", lambda records: {}),
         cost=getattr(module, "cost", lambda cell: 1.0),
         memory=getattr(module, "memory", lambda cell: 0.0),
         axes=getattr(module, "AXES", {}),
