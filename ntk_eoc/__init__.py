@@ -1,25 +1,53 @@
 """Finite-width neural tangent kernels beside their infinite-width limit, at the edge of chaos.
 
+An activation and its initialisation:
+
+    activation, Activation       an activation by name, and one of your own
+    abs_linear, AbsLinear        a s + b|s|, with its constants Δ and κ
+    edge_of_chaos                the point of the edge of chaos, an Init: φ, σ_w, σ_b, q
+
+Kernels of n1 and n2 inputs:
+
+    ntk_infinite, nngp_infinite  the limit K∞ of the NTK, and of the covariance of outputs
+    ntk_jacobian                 K(θ) of any f(params, x)
+    ntk_layerwise                K(θ) of an MLP, without a Jacobian
+    ntk_sampled                  K(θ) of a fresh network, exact in law, without its weights
+    ntk_matrix, with_outputs     the papers' matrix K/n, and K∞ ⊗ I_k
+
+The network:
+
+    MLP, functional              a Flax module, and the pure function of any Flax module
+    mlp, draw_params             the same network as a pure function, and its parameters
+    widths                       m_1 … m_l by a schedule: constant, linear, quadratic, cubic
+
+Laws of eigenvalues:
+
+    SpectralLaw                  density, cdf, quantiles, support, atoms, moments
+    quadratic_scaling_law        the law of the two-layer NTK with n ~ d p
+    gram_law, marchenko_pastur, free_multiplicative_convolution
+
+Rooms: `data` (named data sets, `normalise`), `estimates` (means, intervals, exponents), `spectra`
+and `training` (what a kernel predicts, and what networks do).
+
 Shape letters, used in every signature: `n` points, `d` inputs (the theory's m_0), `k` outputs
 (m_l), `m` width, `s` seeds; a size without a letter is named by a word. The letters of the theory,
 each with one meaning, stand in a table at the head of `docs/theory.md`.
 
-Imports go one way; a module sees only those on the lines above its own:
+Imports go one way; a module sees only those on its own line and on the lines above:
 
     checks                                       one grammar for bad input
     user_code                                    FILE.py:NAME, and what of it a result rests on
     activations · gaussian · estimates           φ, Gaussian integrals, statistics
-    eoc                                          variance map, edge of chaos, Init
+    eoc                                          Init, the curve, its points, depth scales
     kernels                                      arrays in, kernels out
     spectra                                      laws, deep limit, Lanczos
-    network                                      the MLP: Flax lives here and nowhere else
-    training                                     predictions, trainer: optax and Orbax
+    network · training                           the MLP (Flax), predictions, trainer (optax, Orbax)
     data                                         named data sets
     sweeps                                       config, grid, runner, store: knows no kernel
     report                                       figures and pages from records
     cli
 
-The public names below are loaded on first use, so that `ntk-eoc --help` need not import JAX.
+The public names are loaded on first use, so that `ntk-eoc --help` need not import JAX.
 """
 
 import importlib
@@ -69,7 +97,7 @@ _HOME = {
     "normalise": "data",
 }
 
-_ROOMS = {"data", "estimates", "spectra", "training"}
+_ROOMS = ("data", "estimates", "spectra", "training")
 
 __all__ = [  # noqa: RUF022 (the order of the data flow)
     "AbsLinear",

@@ -173,13 +173,17 @@ def functional(
     return partial(_apply, graph), nnx.to_pure_dict(state)
 
 
-@cache
 def mlp(init: Init) -> Callable[[Params, Float[Array, "d"]], Float[Array, "k"]]:
     """Return the pure f(params, x) of an `MLP` at the scales of `init`, for any widths and depth.
 
     Equal `init` give the same function, so that what was compiled for it is shared. Draw its
     parameters with `draw_params`.
     """
+    return _function(init)
+
+
+@cache
+def _function(init: Init) -> Callable[[Params, Array], Array]:
     return partial(_forward, init)
 
 

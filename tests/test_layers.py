@@ -1,9 +1,12 @@
 """Imports go one way, in the order that `ntk_eoc/__init__.py` shows."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+import ntk_eoc as ne
 
 PACKAGE = Path(__file__).parent.parent / "ntk_eoc"
 ORDER = [
@@ -59,3 +62,9 @@ def test_exact_libraries_stay_in_their_rooms(path):
 
 def test_exact_every_room_is_in_the_order():
     assert {room(path) for path in FILES} <= set(LEVEL)
+
+
+def test_exact_the_map_names_every_room_and_every_public_name():
+    words = set(re.findall(r"\w+", ne.__doc__))
+    assert set(ne.__all__) <= words
+    assert set(LEVEL) - {"__main__"} <= words
