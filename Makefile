@@ -11,7 +11,7 @@ TEST := $(VENV)/.test
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run study test test-all lint smoke figures bench
+.PHONY: help install run study paper test test-all lint smoke figures bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,6 +44,14 @@ study: $(RUN)  ## Run the study behind docs/concentration.md; again to resume
 	for name in $(STUDY); do \
 	  $(BIN)/ntk-eoc run configs/$$name.toml --out out/$$name --workers $(WORKERS) && \
 	  $(BIN)/ntk-eoc figures out/$$name || exit 1; done
+
+PAPER := $(filter-out %_small,$(basename $(notdir $(wildcard configs/*.toml))))
+
+paper: $(RUN)  ## Run every full config and write one page of all: out/report.html
+	for name in $(PAPER); do \
+	  $(BIN)/ntk-eoc run configs/$$name.toml --out out/$$name --workers $(WORKERS) --figures || \
+	  echo "$$name: the page says what failed"; done
+	$(BIN)/ntk-eoc page $(PAPER:%=out/%) --to out/report.html
 
 # The quick tests compile much and run little: a compiler that optimises less halves their time.
 test: $(TEST)  ## Run the tests that take seconds each

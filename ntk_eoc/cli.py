@@ -14,6 +14,8 @@ from cyclopts import App, CycloptsError, Parameter
 
 import ntk_eoc
 from ntk_eoc import user_code
+from ntk_eoc.commands.new import new
+from ntk_eoc.commands.page import page
 
 if TYPE_CHECKING:
     from ntk_eoc.sweeps.records import Records
@@ -24,7 +26,11 @@ app = App(
     help="Finite-width neural tangent kernels beside their limit, at the edge of chaos.",
     version=ntk_eoc.__version__,
     help_format="plaintext",
+    default_parameter=Parameter(negative=()),  # no --no-retry, no --empty-set
 )
+app.command(new)
+app.command(page)
+Flag = Annotated[bool, Parameter(show_default=False)]
 WATCH = 3.0  # seconds between two looks of `status --watch`
 log = logging.getLogger("ntk_eoc")
 
@@ -34,23 +40,25 @@ def run(
     config: Path,
     *,
     out: Path | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=True)] = (),
+    set_: Annotated[
+        tuple[str, ...], Parameter(name="--set", consume_multiple=True, show_default=False)
+    ] = (),
     workers: int = 1,
     shard: str | None = None,
-    retry: bool = False,
-    mix: bool = False,
+    retry: Flag = False,
+    mix: Flag = False,
     device: Literal["cpu", "gpu"] | None = None,
     memory: float | None = None,
     cluster: Literal["local", "slurm"] | None = None,
     scheduler: str | None = None,
-    figures: bool = False,
+    figures: Flag = False,
 ) -> None:
     """Compute what is missing of a config's sweep; run it again to go on.
 
     Parameters
     ----------
     config
-        TOML file of the sweep.
+        TOML file of the sweep, or a name that `list` shows.
     out
         Folder of the results [default: out/<name of the config>].
     set_
@@ -78,11 +86,12 @@ def run(
 
     # Before JAX is imported, here and in the workers, which inherit it.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
+    from ntk_eoc.sweeps import shipped
     from ntk_eoc.sweeps.runner import Options
     from ntk_eoc.sweeps.runner import run as run_sweep
 
     options = Options(
-        config=config,
+        config=shipped.config(config),
         out=out,
         overrides=set_,
         workers=workers,
@@ -144,7 +153,7 @@ def _gaps(records: "Records") -> str:
 
 
 @app.command
-def status(dir: Path, *, watch: bool = False) -> None:
+def status(dir: Path, *, watch: Flag = False) -> None:
     """Say what of a run is done, what failed and why, what is missing, and the time left.
 
     Parameters
@@ -231,17 +240,18 @@ def eoc(activation: str, *, sigma_b: float | None = None, out: Path = Path()) ->
 
 
 @app.command(name="list")
-def list_(dir: Path = Path("experiments")) -> None:
-    """List the experiments in a folder with their configs.
+def list_(dir: Path | None = None) -> None:
+    """List experiments with their questions and configs.
 
     Parameters
     ----------
     dir
-        Folder of the experiments.
+        Folder of the experiments [default: experiments, or what comes with the package].
     """
-    from ntk_eoc.sweeps.listing import describe
+    from ntk_eoc.sweeps import listing, shipped
 
-    print(describe(dir))
+    own = Path("experiments")
+    print(listing.describe(dir or (own if own.is_dir() else shipped.home() / "experiments")))
 
 
 def main() -> None:

@@ -166,8 +166,8 @@ def functional(
 ) -> tuple[Callable[[Params, Float[Array, "d"]], Float[Array, "k"]], Params]:
     """Split a Flax module into a pure f(params, x) and its parameters, a tree of plain arrays.
 
-    For an `MLP`, `params["layers"][i]` holds the arrays "weight" [m_{i+1}, m_i] and, with
-    σ_b > 0 and i >= 1, "bias" [m_{i+1}].
+    For an `MLP`, `params["layers"][i]` holds the arrays "weight" (m_{i+1}, m_i) and, with
+    σ_b > 0 and i >= 1, "bias" (m_{i+1},).
     """
     graph, state = nnx.split(module, nnx.Param)
     return partial(_apply, graph), nnx.to_pure_dict(state)

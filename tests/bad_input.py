@@ -255,6 +255,16 @@ def folder_cases() -> Iterator[Case]:
     yield Case("collect to another format", with_records, ("collect", "out", "--to", "a.zarr"))
     yield Case("collect to nowhere", with_records, ("collect", "out", "--to", "no/a.nc"))
     yield Case("list of no folder", lambda folder: None, ("list", "out"))
+    yield Case("a name that no config has", lambda f: None, ("run", "concentratoin"))
+    yield Case("a page of no folder", lambda f: None, ("page", "out", "--to", "a.html"))
+    yield Case("a page of nothing", lambda f: None, ("page", "--to", "a.html"))
+    yield Case("a page in another format", with_records, ("page", "out", "--to", "a.pdf"))
+    yield Case("a page to nowhere", with_records, ("page", "out", "--to", "no/a.html"))
+    yield Case("a new file over an old one", edited("x", "x"), ("new", "activation", "c"))
+    yield Case("a new file of no Python name", lambda f: None, ("new", "data", "my-data"))
+    yield Case("a new file that hides a module", lambda f: None, ("new", "data", "jax"))
+    yield Case("a new file of another kind", lambda f: None, ("new", "dataset", "mine"))
+    yield Case("a new file to nowhere", lambda f: None, ("new", "data", "mine", "--to", "no"))
 
 
 def data_cases() -> Iterator[Case]:

@@ -20,6 +20,7 @@ ORDER = [
     {"data"},
     {"sweeps"},
     {"report"},
+    {"commands"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -93,8 +93,8 @@ def ntk_layerwise(
 
     Args:
         init: Initialisation of the network; supplies φ, φ', σ_w, σ_b.
-        params: `functional(mlp)[1]`: params["layers"][i]["weight"] [m_{i+1}, m_i] and, where there
-            are biases, "bias" [m_{i+1}].
+        params: `functional(mlp)[1]`: `params["layers"][i]["weight"]`, of shape (m_{i+1}, m_i), and
+            where there are biases `"bias"`, of shape (m_{i+1},).
         x1: Inputs.
         x2: Inputs.
 

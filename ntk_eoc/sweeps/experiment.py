@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ntk_eoc import user_code
+from ntk_eoc.sweeps import shipped
 from ntk_eoc.sweeps.config import Cell
 from ntk_eoc.sweeps.errors import UserError
 
@@ -45,7 +46,13 @@ class Experiment:
 
 
 def resolve(reference: str, config: Path) -> str:
-    """Return where the config's `experiment` lives: an absolute path, or `package.module`."""
+    """Return where the config's `experiment` lives: an absolute path, or `package.module`.
+
+    A bare name is that of an experiment that comes with the package, if there is one.
+    """
+    known = shipped.experiment(reference)
+    if known is not None:
+        return str(known)
     try:
         with user_code.relative_to(config.parent):
             path = user_code.find_file(reference, "experiment")

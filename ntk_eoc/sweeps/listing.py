@@ -4,11 +4,14 @@ import ast
 import tomllib
 from pathlib import Path
 
+from ntk_eoc.sweeps import shipped
 from ntk_eoc.sweeps.errors import UserError
 
 
 def describe(folder: Path) -> str:
     """Return one paragraph an experiment: name, question, configs beside the folder.
+
+    Configs that come with the package are called by their names, others by their paths.
 
     Raises:
         UserError: If the folder is not there.
@@ -16,12 +19,16 @@ def describe(folder: Path) -> str:
     if not folder.is_dir():
         raise UserError(f"`dir` must be a folder of experiments, got '{folder}'.")
     configs = _configs(folder.parent / "configs")
+    known = shipped.configs()
     lines = []
     for path in sorted(folder.glob("*.py")):
         if path.stem.startswith("_"):
             continue
         lines.append(f"{path.stem}  {_question(path)}")
-        lines += [f"    {config}" for config, target in configs if target == path.resolve()]
+        for config, target in configs:
+            if target == path.resolve():
+                named = known.get(config.stem) == config.resolve()
+                lines.append(f"    {config.stem if named else config}")
     return "\n".join(lines) or f"no experiments in '{folder}'"
 
 

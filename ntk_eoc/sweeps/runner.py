@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ntk_eoc.sweeps import cluster, dispatch, grid
+from ntk_eoc.sweeps import cluster, dispatch, grid, shipped
 from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import folder as folders
@@ -70,7 +70,7 @@ class Options:
 
     def command(self) -> str:
         """Return the command line that does this again."""
-        words = ["ntk-eoc", "run", str(self.config), "--out", str(self.folder)]
+        words = ["ntk-eoc", "run", shipped.word(self.config), "--out", str(self.folder)]
         for override in self.overrides:
             words += ["--set", override]
         words += ["--workers", str(self.workers)] if self.workers > 1 else []

@@ -81,7 +81,7 @@ def package_files() -> list[Path]:
     for path in sorted(PACKAGE.rglob("*.py")):
         room, *rest = path.relative_to(PACKAGE).parts
         moves = room == "sweeps" and rest[0] not in COMPUTING
-        if not moves and room not in ("report", "cli.py", "__main__.py"):
+        if not moves and room not in ("report", "commands", "cli.py", "__main__.py"):
             found.append(path)
     return found
 
