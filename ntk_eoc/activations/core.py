@@ -1,7 +1,7 @@
 """`Activation`, and the scale-invariant family.
 
-The family φ(s) = a s + b|s| is the whole of the scale-invariant activations; `theory` in
-`docs/theory.md` gives its constants Δ_φ and κ_φ.
+The activations with φ(c s) = c φ(s) for c > 0 are those of the form φ(s) = a s + b|s|. Their
+constants Δ_φ and κ_φ decide the theory of [C] and [S] (`docs/theory.md` §1).
 """
 
 import math
@@ -25,13 +25,13 @@ class Activation:
     """An activation φ, elementwise, with the points where it is not smooth.
 
     Attributes:
-        name: What figures and records call it.
+        name: The name by which figures and records call it.
         fn: φ, an elementwise JAX function of any shape.
         kinks: Every s at which φ is not smooth (a jump of φ' or of a higher derivative).
         derivative: φ', elementwise; by `jax.grad` where it is not given.
-        dual: (q₁, q₂, δ) -> E[φ(√q₁ u) φ(√q₂ v)], correlation 1 − δ, elementwise; by quadrature
-            where it is not given.
-        dual_prime: The same of φ'.
+        dual: (q₁, q₂, δ) -> E[φ(√q₁ u) φ(√q₂ v)] for standard normal u, v of correlation 1 − δ,
+            elementwise. Where it is not given, the integral is computed by quadrature.
+        dual_prime: The same for φ'.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """Closed forms of E[φ(√q₁ u) φ(√q₂ v)] and of E[φ'(√q₁ u) φ'(√q₂ v)], correlation 1 − δ.
 
-Elementwise in q₁, q₂, δ. Each is tested against quadrature. Where a difference of two near numbers
-decides (1 − ρ at ρ = 1), it is written in δ.
+All are elementwise in q₁, q₂ and δ, and each is tested against quadrature. Here c is the
+covariance √(q₁q₂)(1 − δ). Differences that vanish at ρ = 1 are written in δ, so that they keep
+their digits there.
 """
 
 import math
@@ -57,21 +58,21 @@ def erf_prime(q1: Array, q2: Array, delta: Array) -> Array:
 
 
 def sin(q1: Array, q2: Array, delta: Array) -> Array:
-    """exp(−(q₁ + q₂)/2) sinh c, without overflow."""
+    """exp(−(q₁ + q₂)/2) sinh c, written so that it does not overflow."""
     c, _ = _cross(q1, q2, delta)
     mean = (q1 + q2) / 2
     return -jnp.exp(jnp.abs(c) - mean) * jnp.expm1(-2 * jnp.abs(c)) * jnp.sign(c) / 2
 
 
 def cos(q1: Array, q2: Array, delta: Array) -> Array:
-    """exp(−(q₁ + q₂)/2) cosh c, without overflow."""
+    """exp(−(q₁ + q₂)/2) cosh c, written so that it does not overflow."""
     c, _ = _cross(q1, q2, delta)
     mean = (q1 + q2) / 2
     return (jnp.exp(c - mean) + jnp.exp(-c - mean)) / 2
 
 
 def exp(q1: Array, q2: Array, delta: Array) -> Array:
-    """E to the power (q₁ + q₂)/2 + c; its derivative's too."""
+    """The exponential of (q₁ + q₂)/2 + c, the dual of exp and of its derivative."""
     return jnp.exp((q1 + q2) / 2 + _cross(q1, q2, delta)[0])
 
 

@@ -13,10 +13,15 @@ Class = Literal["scale-invariant", "kinked", "smooth"]
 
 
 def activation_class(act: Activation) -> Class:
-    """Return the class that decides the deep limit at the edge.
+    """Return the class of φ, which decides the deep limit of K∞ at the edge.
 
-    "scale-invariant" and "kinked" (φ' jumps): K∞/l tends to ¾ I + ¼ 11ᵀ (per unit of the
-    diagonal's growth); "smooth" (it does not): to ⅔ I + ⅓ 11ᵀ.
+    If φ' jumps, φ is "kinked", or "scale-invariant" where φ(c s) = c φ(s) for c > 0. Then K∞/(l q)
+    tends to ¾ I + ¼ 11ᵀ. If φ' does not jump, φ is "smooth" and the limit is ⅔ I + ⅓ 11ᵀ.
+
+    Raises:
+        ActivationError: If φ cannot be integrated; the message says why and what to do.
+
+    Source: `docs/theory.md` §5.
     """
     if is_scale_invariant(act):
         return "scale-invariant"
@@ -24,7 +29,7 @@ def activation_class(act: Activation) -> Class:
 
 
 def is_scale_invariant(act: Activation, curve: EdgeCurve | None = None) -> bool:
-    """Whether φ(c s) = c φ(s) for c > 0: then σ_b² = 0 and χ_∥ = 1 at every variance."""
+    """Return whether φ(c s) = c φ(s) for c > 0, seen by σ_b² = 0 and χ_∥ = 1 at every variance."""
     if isinstance(act, AbsLinear):
         return True
     curve = curve or edge_curve(act)
@@ -33,12 +38,12 @@ def is_scale_invariant(act: Activation, curve: EdgeCurve | None = None) -> bool:
 
 
 def is_marginal(curve: EdgeCurve) -> bool:
-    """Whether χ_∥ = 1 all along the curve, as for φ(s) = max(s − 1, 0)."""
+    """Return whether χ_∥ = 1 all along the curve, as for φ(s) = max(s − 1, 0)."""
     return bool((np.abs(curve.chi_parallel - 1) <= 10 * curve.chi_error).all())
 
 
 def is_linear(act: Activation) -> bool:
-    """Whether φ(s) = a s + b: a deep network of it has the kernel of a shallow one."""
+    """Return whether φ(s) = a s + b, of which a deep network has the kernel of a shallow one."""
     if isinstance(act, AbsLinear):
         return act.b == 0
     check_slope(act)

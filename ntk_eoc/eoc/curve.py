@@ -1,6 +1,7 @@
 """The curve of the edge of chaos, by the fixed point q of the variance map.
 
-σ_w²(q) = 1/E[φ'(√q z)²],      σ_b²(q) = q − σ_w² E[φ(√q z)²] >= 0   (`docs/theory.md` §5)
+At the point with fixed point q the scales are σ_w² = 1/E[φ'(√q z)²] and, where that is not
+negative, σ_b² = q − σ_w² E[φ(√q z)²] (`docs/theory.md` §5).
 """
 
 import math
@@ -22,7 +23,7 @@ class EdgeCurve:
     """The edge of chaos by the fixed point q, NumPy arrays of one length.
 
     Attributes:
-        q: Variances, ascending.
+        q: The fixed points, ascending.
         sigma_w: σ_w(q).
         sigma_b2: σ_b²(q); negative where there is no edge with this q.
         chi_parallel: Slope of the variance map at q; its modulus is below 1 where q is stable.

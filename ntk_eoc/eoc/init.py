@@ -19,7 +19,7 @@ class Init:
         activation: φ.
         sigma_w: σ_w > 0, standard deviation of √m times a weight, layers 2 … l.
         sigma_b: σ_b >= 0, standard deviation of a bias, layers 2 … l (0: no biases).
-        q: ‖x‖²/m_0 of the inputs it is meant for, the fixed point of the variance map.
+        q: ‖x‖²/d of the inputs that it is meant for: the fixed point of the variance map.
     """
 
     activation: Activation

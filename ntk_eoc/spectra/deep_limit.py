@@ -32,8 +32,9 @@ class Spectrum(NamedTuple):
     """Eigenvalues of the NTK matrix, with what makes it singular.
 
     Attributes:
-        eigenvalues: Of [K∞(x_i, x_j)/n], ascending; exactly 0 for each point that another repeats.
-        coincident: Pairs i < j that no layer after the first can tell apart.
+        eigenvalues: Those of [K∞(x_i, x_j)/n], ascending. Every point that repeats an earlier one
+            makes one of them exactly 0.
+        coincident: Pairs i < j of points that no layer after the first can tell apart.
     """
 
     eigenvalues: Float[np.ndarray, "n"]
@@ -132,16 +133,19 @@ def deep_condition(n: int, smooth: bool = False) -> float:
 
 
 def _hidden_distance(init: Init, x: Num[Array, "n d"], depth: int) -> Float[np.ndarray, "n n"]:
-    """Distances after one layer, which no further layer makes zero; of the inputs at depth 1."""
+    """Return the cosine distances after one layer, or of the inputs if the depth is 1.
+
+    Two points that the first layer keeps apart stay apart in all later ones.
+    """
     nonzero = np.asarray(jnp.any(x != 0, axis=1))
     require(bool(nonzero.all()), "x", "nonzero in every row", f"zeros in row {nonzero.argmin()}")
     return np.array(cosine_distance(init, x, x, min(1, require_count("depth", depth) - 1)))
 
 
 def coincident_pairs(init: Init, x: Num[Array, "n d"], depth: int) -> Int[np.ndarray, "pairs 2"]:
-    """Return the pairs i < j at angle 0, and at angle π for even φ: they make K∞ singular.
+    """Return the pairs i < j that make K∞ singular: at angle 0, and at angle π if φ is even.
 
-    Parallel to the rounding of the inputs counts as parallel.
+    Inputs that are parallel up to their rounding count as parallel.
 
     Raises:
         ValueError: If depth < 1 or a row of x is zero.
@@ -150,7 +154,9 @@ def coincident_pairs(init: Init, x: Num[Array, "n d"], depth: int) -> Int[np.nda
 
 
 def closest_pair(init: Init, x: Num[Array, "n d"], depth: int) -> tuple[int, int]:
-    """Return the pair with the smallest cosine distance after one layer (none at depth 1).
+    """Return the pair i < j with the smallest cosine distance after one layer.
+
+    At depth 1, where there is no hidden layer, it is the distance of the inputs.
 
     Raises:
         ValueError: If depth < 1, there are fewer than two points, or a row of x is zero.
@@ -165,8 +171,8 @@ def closest_pair(init: Init, x: Num[Array, "n d"], depth: int) -> tuple[int, int
 def ntk_spectrum(init: Init, x: Num[Array, "n d"], depth: int) -> Spectrum:
     """Return the eigenvalues of the NTK matrix K∞/n and the pairs that make it singular.
 
-    Eigenvalues have an absolute error of a few ulp of the largest. Those that coincident points
-    make zero are reported as 0, not as noise of that size.
+    The absolute error of an eigenvalue is a few units in the last place of the largest one. Those
+    that coincident points make zero are returned as 0, and not as noise of that size.
 
     Raises:
         ValueError: If depth < 1 or a row of x is zero.

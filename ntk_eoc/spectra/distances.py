@@ -26,7 +26,7 @@ def _atom_at(law: SpectralLaw, t: Float[np.ndarray, "k"]) -> Float[np.ndarray, "
 
 
 def wasserstein(law: SpectralLaw, values: Float[np.ndarray, "n"]) -> float:
-    """Return ∫ |F_n − F| dt, through the law's quantiles at the middle of each step of F_n."""
+    """Return ∫ |F_n − F| dt, from the quantiles of the law at the middle of each step of F_n."""
     n = len(values)
     middles = law.quantile((np.arange(n) + 0.5) / n)
     return float(np.mean(np.abs(np.sort(values) - middles)))

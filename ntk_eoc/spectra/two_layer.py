@@ -25,7 +25,7 @@ ENTRIES: dict[str, Callable[..., Array]] = {
         key, shape, dtype, -math.sqrt(3), math.sqrt(3)
     ),
 }
-"""i.i.d. entries of X, mean 0 and variance 1."""
+"""The laws of the i.i.d. entries of X, all of mean 0 and variance 1."""
 
 WEIGHTS: dict[str, Callable[[], SpectralLaw]] = {
     "identity": lambda: from_atoms([1.0]),
@@ -33,7 +33,7 @@ WEIGHTS: dict[str, Callable[[], SpectralLaw]] = {
     "uniform": lambda: uniform(0.5, 1.5),
     "rademacher": lambda: from_atoms([-1.0, 1.0]),
 }
-"""Laws of D."""
+"""The laws of the i.i.d. output weights on the diagonal of D."""
 
 
 class TwoLayer(NamedTuple):
@@ -111,14 +111,15 @@ def companion(factors: TwoLayer) -> Float[Array, "dp dp"]:
 
 
 def eigenvalues(factors: TwoLayer, memory: float = 4e9) -> Float[np.ndarray, "n"]:
-    """Return all n eigenvalues of the NTK, ascending, from the smaller of its two sides.
+    """Return all n eigenvalues of the NTK, ascending.
 
-    Values below 1e-10 of the largest are rounding noise in float64 and are returned as 0, so that
-    an atom at 0 is one.
+    They are those of the smaller of the NTK and of `companion`, with zeros added. Values below
+    1e-10 of the largest (1e-6 in float32) are rounding noise and are returned as 0, so that an atom
+    at 0 stands at 0.
 
     Args:
         factors: X and S.
-        memory: Bytes that may be taken; the decomposition needs about three matrices.
+        memory: Bytes that may be used; the decomposition needs about three matrices.
 
     Raises:
         ValueError: If the smaller side does not fit.
