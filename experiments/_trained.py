@@ -16,7 +16,6 @@ from pydantic import Field, model_validator
 
 import ntk_eoc as ne
 from ntk_eoc import data
-from ntk_eoc.network import draw_params
 from ntk_eoc.report import curves
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
@@ -125,7 +124,7 @@ def _one(point: Any) -> Callable[[jax.Array], dict[str, jax.Array]]:
 
     def one(key: jax.Array) -> dict[str, jax.Array]:
         start, order = jax.random.split(key)
-        params = draw_params(start, init, d, widths(point), dtype)
+        params = ne.draw_params(start, init, d, widths(point), dtype)
         kernel = partial(ne.ntk_layerwise, init, x1=inside[0], x2=inside[0])
         observe = watch(f, params, inside, outside, squared_error, wrong_sign, kernel)
         state, seen = train(problem, params, steps, order, observe)

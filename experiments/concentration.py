@@ -24,7 +24,6 @@ from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import mean
-from ntk_eoc.network import draw_params
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.batches import map_batched
@@ -58,7 +57,7 @@ def _from_weights(point: Cell) -> Callable[[jax.Array], jax.Array]:
     widths = (*hidden_widths(point), point.outputs)
 
     def matrix(key: jax.Array) -> jax.Array:
-        params = draw_params(key, init, x.shape[1], widths, x.dtype)
+        params = ne.draw_params(key, init, x.shape[1], widths, x.dtype)
         return ne.ntk_matrix(ne.ntk_layerwise(init, params, x, x))
 
     return matrix

@@ -27,7 +27,6 @@ from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import Quantile, mean, quantile
-from ntk_eoc.network import draw_params
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.batches import map_batched
@@ -67,7 +66,7 @@ def _one(point: Cell) -> Callable[[jax.Array], dict[str, jax.Array]]:
     def one(key: jax.Array) -> dict[str, jax.Array]:
         start, pick, order = jax.random.split(key, 3)
         column = jax.random.randint(pick, (), 0, point.labels)
-        params = draw_params(start, init, d, widths(point), dtype)
+        params = ne.draw_params(start, init, d, widths(point), dtype)
         y = jnp.take(all_labels, column, axis=1)[:, None]
         # The network is centred, f_t − f_0, as the prediction is: both start at 0.
         y = y + f(params, x)

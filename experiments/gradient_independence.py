@@ -23,13 +23,13 @@ from _fresh import cost, hidden_widths, limit
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import ntk_eoc as ne
 from ntk_eoc.estimates import Estimate, mean
 from ntk_eoc.kernels.independent_gradient import (
     GradientIndependence,
     gradient_independence,
     gradient_independence_sampled,
 )
-from ntk_eoc.network import draw_params
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.batches import map_batched
@@ -54,7 +54,7 @@ def _one(point: Cell) -> Callable[[jax.Array], GradientIndependence]:
 
     def weighed(key: jax.Array) -> GradientIndependence:
         key, fresh = jax.random.split(key)
-        params = draw_params(key, init, x.shape[1], widths, x.dtype)
+        params = ne.draw_params(key, init, x.shape[1], widths, x.dtype)
         return gradient_independence(fresh, init, params, x)
 
     return weighed if point.weights else sampled

@@ -28,7 +28,6 @@ from pydantic import Field, model_validator
 import ntk_eoc as ne
 from ntk_eoc import data
 from ntk_eoc.estimates import Estimate, mean
-from ntk_eoc.network import draw_params
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.batches import map_batched
@@ -122,7 +121,7 @@ def _one(cell: Cell) -> Callable[[jax.Array], dict[str, jax.Array]]:
 
     def one(key: jax.Array) -> dict[str, jax.Array]:
         start, order = jax.random.split(key)
-        params = draw_params(start, init, d, sizes, dtype)
+        params = ne.draw_params(start, init, d, sizes, dtype)
         g = linearise(f, params) if cell.way == "linearised" else f
         if cell.way == "cross_entropy":
             problem = Problem(g, x[:n], hot[:n], cross_entropy, optimiser, cell.minibatch)

@@ -69,3 +69,9 @@ def test_exact_the_map_names_every_room_and_every_public_name():
     words = set(re.findall(r"\w+", ne.__doc__))
     assert set(ne.__all__) <= words
     assert set(LEVEL) - {"__main__"} <= words
+
+
+def test_exact_experiments_leave_flax_to_the_package():
+    for path in sorted((PACKAGE.parent / "experiments").glob("*.py")):
+        libraries = {name.split(".")[0] for name in imported_modules(path)}
+        assert not libraries & {"flax", "orbax"}, path.name

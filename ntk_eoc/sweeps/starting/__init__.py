@@ -9,14 +9,12 @@ from pathlib import Path
 
 from ntk_eoc.sweeps.errors import UserError
 
-KINDS = ("experiment", "activation", "data")
-
 
 def write(kind: str, name: str, folder: Path) -> list[Path]:
     """Write NAME.py, NAME.toml and NAME_small.toml, commented, and return their paths.
 
     Args:
-        kind: One of `KINDS`.
+        kind: "experiment", "activation" or "data".
         name: Of the files, and of the function in them.
         folder: Where to.
 
