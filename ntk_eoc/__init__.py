@@ -14,6 +14,12 @@ Kernels of n1 and n2 inputs:
     ntk_sampled                  K(θ) of a fresh network, exact in law, without its weights
     ntk_matrix, with_outputs     the papers' matrix K/n, and K∞ ⊗ I_k
 
+The law of K(θ) − K∞, computed:
+
+    fluctuations, Fluctuations   its covariance layer by layer, at any widths; Gaussian draws, norms
+    mean_shift                   E K(θ) − K∞ to order 1/m
+    widths_for                   the cheapest widths for an error
+
 The network:
 
     MLP, functional              a Flax module, and the pure function of any Flax module
@@ -40,7 +46,7 @@ Imports go one way; a module sees only those on its own line and on the lines ab
     activations · gaussian · estimates           φ, Gaussian integrals, statistics
     eoc                                          Init, the curve, its points, depth scales
     kernels                                      arrays in, kernels out
-    spectra                                      laws, deep limit, Lanczos
+    spectra · finite_width                       laws, deep limit, Lanczos; the law of K(θ) − K∞
     network · training                           the MLP (Flax), predictions, trainer (optax, Orbax)
     data                                         named data sets
     sweeps                                       config, grid, runner, store: knows no kernel
@@ -59,6 +65,9 @@ if TYPE_CHECKING:
     from ntk_eoc.activations import AbsLinear, Activation, abs_linear, activation
     from ntk_eoc.data import normalise
     from ntk_eoc.eoc import Init, edge_of_chaos
+    from ntk_eoc.finite_width.fluctuations import Fluctuations, fluctuations
+    from ntk_eoc.finite_width.mean_shift import mean_shift
+    from ntk_eoc.finite_width.widths_for import widths_for
     from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
     from ntk_eoc.kernels.jacobian import ntk_jacobian
     from ntk_eoc.kernels.layerwise import ntk_layerwise
@@ -85,6 +94,10 @@ _HOME = {
     "ntk_matrix": "kernels.matrix",
     "ntk_sampled": "kernels.sampled",
     "with_outputs": "kernels.matrix",
+    "Fluctuations": "finite_width.fluctuations",
+    "fluctuations": "finite_width.fluctuations",
+    "mean_shift": "finite_width.mean_shift",
+    "widths_for": "finite_width.widths_for",
     "SpectralLaw": "spectra.laws",
     "marchenko_pastur": "spectra.laws",
     "gram_law": "spectra.free_convolution",
@@ -114,6 +127,10 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "ntk_matrix",
     "ntk_sampled",
     "with_outputs",
+    "Fluctuations",
+    "fluctuations",
+    "mean_shift",
+    "widths_for",
     "SpectralLaw",
     "marchenko_pastur",
     "gram_law",

@@ -15,7 +15,7 @@ ORDER = [
     {"activations", "gaussian", "estimates"},
     {"eoc"},
     {"kernels"},
-    {"spectra"},
+    {"spectra", "finite_width"},
     {"network", "training"},
     {"data"},
     {"sweeps"},
@@ -57,7 +57,8 @@ def test_exact_libraries_stay_in_their_rooms(path):
         assert "pydantic" not in libraries
     if room(path) in ("sweeps", "cli"):
         assert not {
-            f"ntk_eoc.{maths}" for maths in ("kernels", "spectra", "network", "eoc", "gaussian")
+            f"ntk_eoc.{maths}"
+            for maths in ("kernels", "spectra", "finite_width", "network", "eoc", "gaussian")
         } & imported_modules(path)
 
 

@@ -1,0 +1,228 @@
+"""The Gaussian law of √m (K(θ) − K∞), layer by layer.
+
+To leading order neurons are independent, and K(θ) − K∞ is the sum over hidden layers j of the mean
+of the centred influences of its m_j neurons (`influences`): a Gaussian matrix.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from ntk_eoc.checks import require, require_count
+from ntk_eoc.eoc import Init
+from ntk_eoc.finite_width.influences import (
+    Layer,
+    covariance_terms,
+    influence_layer,
+    neuron_moments,
+    share,
+)
+from ntk_eoc.finite_width.limit_path import limit_path
+from ntk_eoc.finite_width.neurons import neuron_lattice
+from ntk_eoc.finite_width.sensitivities import sensitivity
+
+NEURONS = 2**14
+# A stated error is this many standard errors; few neurons have skewed means, hence not two.
+ERRORS = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Fluctuations:
+    """The law of K(θ) − K∞ to leading order: a Gaussian matrix, a sum over hidden layers.
+
+    Attributes:
+        init: Initialisation.
+        outputs: k = m_l.
+        limit: K∞.
+        parts: What each hidden layer's influences are made of.
+        shares: Estimates of v_j, [l − 1, shifts]: layer j adds v_j/m_j to E‖K − K∞‖_F², K the
+            papers' matrix (divided by n). One column where v_j is exact.
+        neurons: Neurons of a layer that stand for its law, over all shifts.
+        seed: Of the random shifts.
+    """
+
+    init: Init
+    outputs: int
+    limit: Float[np.ndarray, "n n"]
+    parts: tuple[Layer, ...]
+    shares: Float[np.ndarray, "h shifts"]
+    neurons: int
+    seed: int
+
+    @property
+    def depth(self) -> int:
+        """Number l of weight layers; with l = 1 there is nothing random in K(θ)."""
+        return len(self.parts) + 1
+
+    @property
+    def layers(self) -> Float[np.ndarray, "h"]:
+        """v_j of the hidden layers: E‖K − K∞‖_F² = Σ_j v_j/m_j."""
+        return self.shares.mean(axis=1)
+
+    def frobenius(self, widths: Sequence[int]) -> "Predicted":
+        """Return √E‖K − K∞‖_F² of the papers' matrix, with its numerical error."""
+        inverse = 1 / hidden_widths(self, widths)
+        square = float(inverse @ self.layers)
+        if square == 0:
+            return Predicted(0.0, 0.0)
+        errors = _errors(self.shares, axis=1)
+        return Predicted(square**0.5, float(np.linalg.norm(inverse * errors)) / 2 / square**0.5)
+
+    @cached_property
+    def _covariances(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each hidden layer, [h, 3, n², n²] and its error: see `_covariance`."""
+        found = [_covariance(self, number) for number in range(len(self.parts))]
+        n2 = self.limit.size
+        if not found:
+            return np.zeros((0, 3, n2, n2)), np.zeros((0, 3, n2, n2))
+        return np.stack([value for value, _ in found]), np.stack([error for _, error in found])
+
+    def covariance(
+        self, widths: Sequence[int], entries: tuple[int, int, int, int] = (0, 0, 0, 0)
+    ) -> Float[np.ndarray, "n n n n"]:
+        """Return Cov(K_ab(x_i, x_j), K_cd(x_p, x_q)), not divided by n, of outputs (a, b, c, d)."""
+        return self._combined(widths, entries).value
+
+    def covariance_error(
+        self, widths: Sequence[int], entries: tuple[int, int, int, int] = (0, 0, 0, 0)
+    ) -> Float[np.ndarray, "n n n n"]:
+        """Return the numerical error of `covariance`."""
+        return self._combined(widths, entries).error
+
+    def _combined(
+        self, widths: Sequence[int], entries: tuple[int, int, int, int]
+    ) -> "PredictedArray":
+        a, b, c, d = entries
+        for output in entries:
+            require(0 <= output < self.outputs, "entries", f"outputs < {self.outputs}", entries)
+        inverse = 1 / hidden_widths(self, widths)
+        present = np.array([a == b and c == d, a == c and b == d, a == d and b == c], dtype=float)
+        value = np.einsum("h,t,htxy->xy", inverse, present, self._covariances[0])
+        squares = np.einsum("h,t,htxy->xy", inverse**2, present, self._covariances[1] ** 2)
+        n = len(self.limit)
+        return PredictedArray(value.reshape(n, n, n, n), np.sqrt(squares).reshape(n, n, n, n))
+
+    def draw(
+        self, key: Array, widths: Sequence[int], count: int
+    ) -> Float[np.ndarray, "count n n k k"]:
+        """Draw Gaussian matrices with the covariance of K(θ) − K∞, not divided by n."""
+        from ntk_eoc.finite_width.draws import draw
+
+        return draw(self, key, widths, count)
+
+
+class Predicted(NamedTuple):
+    """A predicted number.
+
+    Attributes:
+        value: The number.
+        error: Its numerical error: four standard errors over the shifts of the lattice.
+    """
+
+    value: float
+    error: float
+
+
+class PredictedArray(NamedTuple):
+    """A predicted array; see `Predicted`."""
+
+    value: np.ndarray
+    error: np.ndarray
+
+
+def fluctuations(
+    init: Init,
+    x: Float[ArrayLike, "n d"],
+    depth: int,
+    outputs: int = 1,
+    *,
+    neurons: int = NEURONS,
+    seed: int = 0,
+) -> Fluctuations:
+    """Return the law of K(θ) − K∞ to leading order in 1/m, layer by layer.
+
+    Cov(K(x, x'), K(y, y')) = Σ_j (1/m_j) Cov(c_j(x, x'), c_j(y, y')) + O(1/m²): the cost does not
+    know the widths. Any activation, on or off the edge, with or without biases; any norms,
+    parallel and repeated inputs. For φ(s) = a s + b|s| the shares are exact; otherwise
+    expectations over a neuron are randomised quasi-Monte Carlo, with its error.
+
+    Args:
+        init: Activation and scales.
+        x: Inputs.
+        depth: Number l of weight layers; with l = 1, K(θ) = K∞ and the law is 0.
+        outputs: k = m_l.
+        neurons: Neurons that stand for the law of a layer; the error falls about like 1/neurons.
+        seed: Of the random shifts.
+
+    Raises:
+        ValueError: If a count is not positive or `x` is not [n, d].
+        RuntimeError: If JAX's float64 is off.
+
+    Source: `docs/finite_width.md`.
+    """
+    depth, outputs = require_count("depth", depth), require_count("outputs", outputs)
+    neurons = require_count("neurons", neurons, least=64)
+    x = checked_inputs("fluctuations", "x", x)
+    path = limit_path(init, x, depth)
+    swept = sensitivity(path)
+    parts = tuple(influence_layer(path, swept, j) for j in range(depth - 1))
+    rows = [
+        share(part, neuron_moments(init, path, j, neurons, seed), outputs)
+        for j, part in enumerate(parts)
+    ]
+    shares = np.stack(rows) if rows else np.zeros((0, 1))
+    return Fluctuations(init, outputs, path.kernel[-1], parts, shares, neurons, seed)
+
+
+def checked_inputs(function: str, name: str, x: Float[ArrayLike, "n d"]) -> np.ndarray:
+    """Return inputs as a float64 NumPy matrix.
+
+    Raises:
+        ValueError: If they are not a finite [n, d].
+        RuntimeError: If JAX's float64 is off.
+    """
+    if jnp.zeros(()).dtype != jnp.float64:
+        raise RuntimeError(
+            f"`{function}` needs float64, but x64 is off: call "
+            'jax.config.update("jax_enable_x64", True) at the start of the program.'
+        )
+    x = np.asarray(x, dtype=np.float64)
+    require(x.ndim == 2 and x.size > 0, name, "[n, d] with n, d >= 1", x.shape)
+    require(bool(np.isfinite(x).all()), name, "finite", "NaN or infinity")
+    return x
+
+
+def hidden_widths(f: Fluctuations, widths: Sequence[int]) -> Float[np.ndarray, "h"]:
+    """Return m_1 … m_{l−1} of (m_1, …, m_l), checked against depth and outputs."""
+    sizes = [require_count(f"widths[{i}]", m) for i, m in enumerate(widths)]
+    require(len(sizes) == f.depth, "widths", f"(m_1, …, m_l) with l = {f.depth}", tuple(widths))
+    require(sizes[-1] == f.outputs, "widths[-1]", f"the {f.outputs} outputs", sizes[-1])
+    return np.array(sizes[:-1], dtype=np.float64)
+
+
+def _errors(samples: np.ndarray, axis: int) -> np.ndarray:
+    count = samples.shape[axis]
+    if count == 1:  # exact up to rounding
+        return 1e-12 * np.abs(samples.mean(axis=axis))
+    return ERRORS * samples.std(axis=axis, ddof=1) / count**0.5
+
+
+def _covariance(f: Fluctuations, j: int) -> tuple[np.ndarray, np.ndarray]:
+    """m_j Cov of K_ab(x, x') and K_cd(y, y') in three terms [3, n², n²], and their errors.
+
+    They are present where (a, c) = (b, d), where (a, b) = (c, d) and where (a, b) = (d, c): the
+    covariance over z, and the two ways in which signals b pair up, by Wick's theorem.
+    """
+    part, n = f.parts[j], len(f.limit)
+    points, shifts = neuron_lattice(f.neurons, n, f.seed, j)
+    layer = Layer(*(jnp.asarray(a) for a in part))
+    smooth, slopes = (np.asarray(a) for a in covariance_terms(f.init, layer, points, shifts))
+    direct = np.einsum("ip,jq->ijpq", part.signal, part.signal).reshape(1, n * n, n * n)
+    crossed = np.einsum("iq,jp->ijpq", part.signal, part.signal).reshape(1, n * n, n * n)
+    terms = np.stack([smooth, slopes * direct, slopes * crossed], axis=1)
+    return terms.mean(axis=0), _errors(terms, axis=0)
