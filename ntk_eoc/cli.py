@@ -28,6 +28,7 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=()),  # no --no-retry, no --empty-set
 )
+app.register_install_completion_command()
 app.command(new)
 app.command(page)
 Flag = Annotated[bool, Parameter(show_default=False)]

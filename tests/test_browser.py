@@ -1,0 +1,89 @@
+"""What is made for the eyes, opened in a real browser. Without one these tests say so and skip."""
+
+import browser
+import pytest
+from small_sweep import CONFIG
+
+from ntk_eoc.report import page
+from ntk_eoc.sweeps.runner import Options, run
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        browser.program() is None,
+        reason="needs a browser: apt-get install chromium (or Chrome on the PATH)",
+    ),
+]
+CONTRAST = """
+(() => {  // the least contrast of text and its background, by the formula of WCAG 2
+  const rgb = c => c.match(/[\\d.]+/g).map(Number);
+  const light = c => { const [r, g, b] = c.slice(0, 3).map(v => { v /= 255;
+      return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const paper = e => { for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+  let least = 21;
+  for (const e of document.querySelectorAll('p,td,th,dt,dd,h1,h2,h3,a,button,code,li,figcaption')) {
+    if (!e.offsetParent || !e.textContent.trim()) continue;
+    const a = light(rgb(getComputedStyle(e).color)), b = light(paper(e));
+    least = Math.min(least, (Math.max(a, b) + .05) / (Math.min(a, b) + .05)); }
+  return least; })()
+"""
+
+
+@pytest.fixture(scope="module")
+def tab():
+    with browser.Browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    home = tmp_path_factory.mktemp("out")
+    run(Options(CONFIG, home / "good"))
+    run(Options(CONFIG, home / "bad", ('fixed.behaviour="raise"', "grid.size=[2]")))
+    run(Options(CONFIG, home / "other", ("grid.size=[4]",)))
+    run(Options(CONFIG, home / "fourth", ("grid.size=[6]", 'title="Number four"')))
+    return page.write([home], home / "report.html").as_uri()
+
+
+@pytest.mark.parametrize("wide", [1280, 390], ids=["desktop", "phone"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_exact_the_report_is_readable_anywhere(tab, report, wide, dark):
+    tab.open(report, wide, dark=dark)
+    tab.evaluate("document.getElementById('unfold').click()")
+    assert tab.errors == []
+    assert tab.asked_elsewhere("file://") == []
+    assert [url for url in tab.requests if url.startswith("file://")][-1] == report
+    assert tab.evaluate("document.documentElement.scrollWidth") <= wide
+    assert tab.evaluate(CONTRAST) >= 4.5
+    dark_paper = "rgb(13, 17, 23)"
+    paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == dark_paper) is dark
+    sizes = (
+        "[...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().height)"
+    )
+    assert len(tab.evaluate(sizes)) == 3
+    assert min(tab.evaluate(sizes)) > 100
+
+
+def test_exact_search_and_fold_by_the_keyboard(tab, report):
+    tab.open(report)
+    hidden = "[...document.querySelectorAll('details.run')].filter(d => d.hidden).length"
+    assert tab.evaluate(hidden) == 0
+    assert tab.evaluate("document.querySelectorAll('details[open]').length") == 0
+    tab.press("/", "/")
+    assert tab.evaluate("document.activeElement.id") == "find"
+    for letter in "four":
+        tab.press(letter, letter)
+    assert tab.evaluate(hidden) == 3
+    assert tab.evaluate("document.getElementById('found').textContent") == "1 of 4 runs"
+    tab.press("Escape")
+    assert tab.evaluate(hidden) == 0
+    tab.evaluate("document.querySelector('#fourth summary').focus()")
+    tab.press("Enter", "\r")
+    assert tab.evaluate("document.getElementById('fourth').open")
+    tab.evaluate("location.hash = 'bad'")
+    tab.wait_for("document.getElementById('bad').open")
+    assert tab.errors == []

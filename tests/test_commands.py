@@ -1,0 +1,54 @@
+"""What the command line says of itself, and the files it writes to start from."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ntk_eoc import cli
+from ntk_eoc.sweeps import config, experiment, grid, shipped, starting
+
+
+@pytest.mark.parametrize("command", ["run", "page", "new", "list", "figures", "status", "eoc"])
+def test_exact_help_without_artefacts(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.app([command, "--help"])
+    told = capsys.readouterr().out
+    for artefact in ("--empty", "--no-", "()", "[default: False]", "None"):
+        assert artefact not in told, artefact
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_exact_completion_for_every_shell(shell):
+    script = cli.app.generate_completion(shell=shell)
+    assert "collect" in script
+    assert "--workers" in script
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize("kind", starting.KINDS)
+def test_exact_new_files_are_configs_of_cells(kind, tmp_path):
+    name = f"my_{kind}"
+    paths = starting.write(kind, name, tmp_path)
+    assert [path.name for path in paths] == [f"{name}.py", f"{name}.toml", f"{name}_small.toml"]
+    sizes = []
+    for path in paths[1:]:
+        wanted = config.load(path)
+        loaded = experiment.load(experiment.resolve(wanted.experiment, path), tmp_path)
+        sizes.append(sum(one.cost for one in grid.plan(wanted, loaded, str(path))))
+        keys = tomllib.loads(path.read_text())
+        assert {"experiment", "title", "seeds", "grid", "fixed"} <= set(keys)
+    assert sizes[1] < sizes[0] / 3
+
+
+def test_exact_shipped_configs_are_called_by_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert shipped.config(Path("concentration_small")) == shipped.configs()["concentration_small"]
+    (tmp_path / "concentration").mkdir()
+    assert shipped.config(Path("concentration")) == Path("concentration")
+    assert shipped.config(Path("bias.toml")) == Path("bias.toml")
+    assert shipped.experiment("concentration") == shipped.home() / "experiments/concentration.py"
+    assert shipped.experiment("_fresh") is None
+    assert shipped.experiment("my.module") is None
