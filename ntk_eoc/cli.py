@@ -1,25 +1,17 @@
 """The command line. Bodies import what they need, so that `--help` is quick."""
 
-import logging
 import os
-import signal
-import sys
 import time
-from collections import Counter
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 import ntk_eoc
-from ntk_eoc import user_code
+from ntk_eoc import terminal, user_code
 from ntk_eoc.commands.new import new
 from ntk_eoc.commands.page import page
-
-if TYPE_CHECKING:
-    from ntk_eoc.sweeps.records import Records
-    from ntk_eoc.sweeps.runner import Summary
+from ntk_eoc.terminal import leave, say
 
 app = App(
     name="ntk-eoc",
@@ -33,7 +25,6 @@ app.command(new)
 app.command(page)
 Flag = Annotated[bool, Parameter(show_default=False)]
 WATCH = 3.0  # seconds between two looks of `status --watch`
-log = logging.getLogger("ntk_eoc")
 
 
 @app.command
@@ -87,7 +78,7 @@ def run(
 
     # Before JAX is imported, here and in the workers, which inherit it.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
-    from ntk_eoc.sweeps import shipped
+    from ntk_eoc.sweeps import shipped, words
     from ntk_eoc.sweeps.runner import Options
     from ntk_eoc.sweeps.runner import run as run_sweep
 
@@ -104,53 +95,63 @@ def run(
         cluster=cluster,
         scheduler=scheduler,
     )
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = run_sweep(options)
     except KeyboardInterrupt:
-        _exit(130, f"stopped; every finished cell is kept. To go on: {options.command()}")
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    print(_told(summary))
+        leave(130, f"stopped; every finished cell is kept. To go on: {options.command()}")
+    say(words.told(summary))
     if figures:
         draw(summary.folder)
-    if summary.counts["failed"]:
-        _exit(1, f"{summary.counts['failed']} cells failed: ntk-eoc status {summary.folder}")
+    bad = words.bad(summary)
+    if bad:
+        leave(1, bad)
 
 
 @app.command(name="figures")
-def draw(dir: Path) -> None:
+def draw(dir: Path, *, out: Path | None = None) -> None:
     """Draw the figures of a run, as PNG and PDF, and write its tables, as Markdown and CSV.
 
     Parameters
     ----------
     dir
         Folder of the run.
+    out
+        Folder of both [default: figures and tables, in the run's folder].
     """
+    os.environ["MPLBACKEND"] = "agg"  # to files; a notebook's may not be there
     from ntk_eoc.report import figures as report
     from ntk_eoc.sweeps import folder as folders
+    from ntk_eoc.sweeps import words
     from ntk_eoc.sweeps.errors import UserError
     from ntk_eoc.sweeps.records import load
 
     records, experiment = load(dir)
     if not records.ok:
         raise UserError(f"`dir` must hold at least one finished cell, got '{dir}' with none.")
-    note = _gaps(records)
-    name = Path(folders.read(dir).config).stem
-    with user_code.relative_to(experiment.base):
-        drawn = report.draw(experiment.draw, records, dir / "figures", name, note)
-        told = report.tabulate(experiment.tables, records, dir / "tables", name, note)
-    for path in (*drawn, *told):
-        print(path)
+    note, name = words.gaps(records), Path(folders.read(dir).config).stem
+    try:
+        with user_code.relative_to(experiment.base):
+            paths = report.draw(experiment.draw, records, out or dir / "figures", name, note)
+            tables = out or dir / "tables"
+            paths += report.tabulate(experiment.tables, records, tables, name, note)
+    except OSError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"`draw` of '{experiment.source}' must draw the records of '{dir}', but raised"
+            f" {type(error).__name__}: {words.one_line(error)}{_line_of(error, experiment.source)}."
+        ) from error
+    for path in paths:
+        say(str(path))
 
 
-def _gaps(records: "Records") -> str:
-    """What a figure says of the cells it does not show, and of those by other code."""
-    counts = Counter(record.status for record in records.bad)
-    counts.update({"missing": records.missing})
-    told = [f"{count} {status}" for status, count in counts.items() if count]
-    told += [records.mixture] if records.mixture else []
-    return f"of {len(records) + records.missing} cells: {', '.join(told)}" if told else ""
+def _line_of(error: BaseException, source: Path) -> str:
+    """Where in a file an error began."""
+    trace, line = error.__traceback__, 0
+    while trace is not None:
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(source) else line
+        trace = trace.tb_next
+    return f" (line {line})" if line else ""
 
 
 @app.command
@@ -169,11 +170,11 @@ def status(dir: Path, *, watch: Flag = False) -> None:
     from ntk_eoc.sweeps.status import describe, finished
 
     console = Console()
-    print(describe(dir))
+    say(describe(dir))
     while watch and not finished(dir):
         time.sleep(WATCH)
         console.clear()  # does nothing where the output is no terminal
-        print(describe(dir), flush=True)
+        say(describe(dir))
 
 
 @app.command
@@ -189,10 +190,10 @@ def verify(dir: Path) -> None:
 
     count, found = damaged(dir)
     for path, reason in found:
-        print(f"{path}: {reason}")
+        say(f"{path}: {reason}")
     print(f"{count} records, {len(found)} damaged.")
     if found:
-        _exit(1, "the next run sets damaged records aside and computes them again.")
+        leave(1, "the next run sets damaged records aside and computes them again.")
 
 
 @app.command
@@ -209,7 +210,7 @@ def collect(dir: Path, *, to: Path) -> None:
     from ntk_eoc.sweeps.collect import collect as collect_run
 
     for path in collect_run(dir, to):
-        print(path)
+        say(str(path))
 
 
 @app.command
@@ -252,67 +253,9 @@ def list_(dir: Path | None = None) -> None:
     from ntk_eoc.sweeps import listing, shipped
 
     own = Path("experiments")
-    print(listing.describe(dir or (own if own.is_dir() else shipped.home() / "experiments")))
+    say(listing.describe(dir or (own if own.is_dir() else shipped.home() / "experiments")))
 
 
 def main() -> None:
-    """Run the command line: exit code 2 and one line for what the user can put right."""
-    if not log.handlers:
-        handler = _Stderr()
-        handler.setLevel(logging.WARNING)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-    try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        _exit(2, f"error: {_one_line(error)}")
-    except KeyboardInterrupt:
-        _exit(130, "stopped.")
-    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as error:
-        _exit_for(error)
-
-
-def _exit_for(error: Exception) -> NoReturn:
-    from ntk_eoc.sweeps.errors import StoppedError, UserError
-
-    if isinstance(error, UserError):
-        _exit(2, "\n".join(f"error: {line}" for line in str(error).splitlines()))
-    if isinstance(error, StoppedError):
-        _exit(1, f"stopped: {error}")
-    raise error
-
-
-def _exit(code: int, line: str) -> NoReturn:
-    print(line, file=sys.stderr)
-    sys.exit(code)
-
-
-def _one_line(error: CycloptsError) -> str:
-    return " ".join(str(error).split())
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to the present `sys.stderr`, which a progress bar replaces while it runs."""
-
-    @property
-    def stream(self) -> Any:
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, value: Any) -> None:
-        pass
-
-
-def _told(summary: "Summary") -> str:
-    counts = ", ".join(f"{n} {status}" for status, n in sorted(summary.counts.items()))
-    return (
-        f"{summary.folder}: {summary.planned} cells, {summary.before} done before,"
-        f" now {counts or 'nothing to do'}."
-    )
+    """Run the command line."""
+    terminal.main(app)

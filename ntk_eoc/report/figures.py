@@ -1,6 +1,7 @@
 """Figures and tables of a run to files."""
 
 import hashlib
+import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ntk_eoc.report import style, table
+from ntk_eoc.sweeps.files import write_whole
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Write PATH.png and PATH.pdf, close the figure, and return both paths.
+    """Write PATH.png and PATH.pdf, each whole or not at all; close the figure, return both paths.
 
     No date is written, so that equal records give equal files.
     """
@@ -22,8 +24,11 @@ def save(figure: Figure, path: Path) -> list[Path]:
     files[0].parent.mkdir(parents=True, exist_ok=True)
     # It warns of the date of a font of matplotlib's each time a PDF is written.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
-    figure.savefig(files[0], metadata={"Software": None})
-    figure.savefig(files[1], metadata={"CreationDate": None, "Producer": None})
+    undated = ({"Software": None}, {"CreationDate": None, "Producer": None})
+    for file, metadata in zip(files, undated, strict=True):
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=file.suffix[1:], metadata=metadata)
+        write_whole(file, drawn.getvalue())
     plt.close(figure)
     return files
 

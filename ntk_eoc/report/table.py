@@ -12,6 +12,7 @@ from typing import Any
 
 from ntk_eoc.checks import require
 from ntk_eoc.estimates import Estimate, Exponent, Quantile
+from ntk_eoc.sweeps.files import write_whole
 
 HEAD = re.compile(r"<!-- written by `ntk-eoc figures` from (\S+\.toml); .*; text (\w{12}) -->")
 
@@ -144,6 +145,6 @@ def write(
         path = folder / "_".join(filter(None, (name, key)))
         for suffix, content in ((".md", head + text), (".csv", comma_separated(table))):
             file = path.with_name(path.name + suffix)
-            file.write_text(content, encoding="utf-8")
+            write_whole(file, content.encode())
             paths.append(file)
     return paths

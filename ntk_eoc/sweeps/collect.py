@@ -2,9 +2,12 @@
 
 Dimensions are the grid's varied fields, `seed`, and each array's own axes. Where a value is
 missing (a failed cell, a grid with holes, a shorter array) there is NaN; `status` says why.
+Integers stay integers; where some are missing they become floats with NaN if no digit is lost by
+that, and otherwise `_FillValue` stands for what is missing.
 """
 
 import csv
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ import numpy as np
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.experiment import Experiment
+from ntk_eoc.sweeps.files import write_whole
 from ntk_eoc.sweeps.folder import Run
 from ntk_eoc.sweeps.records import Record, Records, load, value_of
 
@@ -81,13 +85,16 @@ def collect(folder: Path, to: Path) -> list[Path]:
         attrs=_provenance(records, folders.read(folder)),
     )
     table = to.with_suffix(".csv")
-    try:
-        dataset.to_netcdf(to, engine="h5netcdf")
-        _write_table(table, records, layout)
-    except OSError as error:
-        raise UserError(
-            f"`--to` must be a file that can be written, got '{to}': {error}."
-        ) from None
+    # By way of memory: HDF5 crashes where the disk is full.
+    netcdf: Any = dataset.to_netcdf(engine="h5netcdf")
+    whole = {to: netcdf, table: _table(records, layout)}
+    for path, content in whole.items():
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            raise UserError(
+                f"`--to` must be a file that can be written, got '{path}': {error.strerror}."
+            ) from None
     return [to, table]
 
 
@@ -140,7 +147,8 @@ def _variables(records: Records, experiment: Experiment, layout: Layout) -> dict
     for array in arrays:
         values = _filled(array, [sizes[axis] for axis in array.axes], layout)
         dims = [*layout.dims, *(["seed"] if array.seeded else []), *array.axes]
-        variables[array.name] = (dims, values, {"units": experiment.units.get(array.name, "1")})
+        units = {"units": experiment.units.get(array.name, "1")}
+        variables[array.name] = (dims, values, units, _encoding(values))
     return variables | _about(records, layout)
 
 
@@ -176,14 +184,15 @@ def _array(name: str, records: Records, experiment: Experiment, layout: Layout) 
 def _filled(array: _Array, sizes: list[int], layout: Layout) -> np.ndarray:
     dtype = np.result_type(*(record.arrays[array.name] for record in array.holders))
     shape = (*layout.shape, *([layout.seeds] if array.seeded else []), *sizes)
-    values = _empty(shape, dtype)
+    values, there = _empty(shape, dtype), np.zeros(shape, bool)
     for record in array.holders:
         own = record.arrays[array.name]
         first = record.cell.first_seed
         seeds = (slice(first, first + record.cell.seeds),) if array.seeded else ()
         spread = tuple(slice(0, size) for size in own.shape[len(seeds) :])
-        values[(*layout.place(record), *seeds, *spread)] = own
-    return values
+        place = (*layout.place(record), *seeds, *spread)
+        values[place], there[place] = own, True
+    return _with_gaps(values, there)
 
 
 def _about(records: Records, layout: Layout) -> dict[str, Any]:
@@ -206,11 +215,28 @@ def _is_seeded(record: Record, name: str) -> bool:
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    if dtype.kind in "biu":
-        dtype = np.dtype(np.float64)  # integers have no NaN for what is missing
-    if dtype.kind == "U":
-        return np.zeros(shape, dtype)
-    return np.full(shape, np.nan, dtype)
+    return np.full(shape, np.nan, dtype) if dtype.kind in "fc" else np.zeros(shape, dtype)
+
+
+def _with_gaps(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Integers with NaN where they are missing, if every digit survives that."""
+    if values.dtype.kind not in "biu" or there.all():
+        return values
+    as_float = values.astype(np.float64)
+    if values.dtype.kind != "b" and not np.array_equal(as_float.astype(object), values):
+        return np.where(there, values, _missing(values.dtype))
+    return np.where(there, as_float, np.nan)
+
+
+def _missing(dtype: np.dtype) -> Any:
+    """What stands for a missing integer: the end of the range that is used least."""
+    bounds = np.iinfo(dtype)
+    return bounds.min if dtype.kind == "i" else bounds.max
+
+
+def _encoding(values: np.ndarray) -> dict[str, Any]:
+    missing = values.dtype.kind in "iu" and (values == _missing(values.dtype)).any()
+    return {"_FillValue": _missing(values.dtype)} if missing else {}
 
 
 def _provenance(records: Records, run: Run) -> dict[str, Any]:
@@ -230,19 +256,20 @@ def _provenance(records: Records, run: Run) -> dict[str, Any]:
     }
 
 
-def _write_table(path: Path, records: Records, layout: Layout) -> None:
+def _table(records: Records, layout: Layout) -> bytes:
     """One row a seed (or a cell without seeds): the varied fields, then every scalar."""
     names = dict.fromkeys(name for record in records.ok for name in record.arrays)
     scalars = [name for name in names if all(_is_scalar(r, name) for r in records.ok)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([*layout.varied, "seed", "status", *scalars])
-        for record in records:
-            fields = [value_of(record, name) for name in layout.varied]
-            for i in range(max(record.cell.seeds, 1)):
-                seed = record.cell.first_seed + i if record.cell.seeds else ""
-                values = [_scalar(record, name, i) for name in scalars]
-                table.writerow([*fields, seed, record.status, *values])
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow([*layout.varied, "seed", "status", *scalars])
+    for record in records:
+        fields = [value_of(record, name) for name in layout.varied]
+        for i in range(max(record.cell.seeds, 1)):
+            seed = record.cell.first_seed + i if record.cell.seeds else ""
+            values = [_scalar(record, name, i) for name in scalars]
+            table.writerow([*fields, seed, record.status, *values])
+    return text.getvalue().encode()
 
 
 def _is_scalar(record: Record, name: str) -> bool:

@@ -1,7 +1,6 @@
 """A config: one TOML file that says which experiment runs over which grid, and the base `Cell`."""
 
 import difflib
-import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ntk_eoc.checks import unknown_name
 from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.identity import digest
 
 RESERVED = frozenset({"first_seed", "seeds"})  # set by splitting the seeds, never by a config
 
@@ -119,12 +119,6 @@ class Config(Also):
     also: list[Also] = Field(default_factory=list)
 
 
-def digest(value: Any) -> bytes:
-    """Return the SHA-256 of a JSON value's canonical text."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).digest()
-
-
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a config file and put `key=value` overrides over it.
 
@@ -149,9 +143,10 @@ def parse(model: type[M], table: dict[str, Any], where: str) -> M:
     except ValidationError as error:
         lines = dict.fromkeys(_line(model, one) for one in error.errors(include_url=False))
         raise UserError("\n".join(f"{where}: {line}" for line in lines)) from None
-    except (TypeError, ImportError, OSError, NotImplementedError) as error:
-        # A validator's own, which pydantic lets through.
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from None
+    except (Exception, SystemExit) as error:  # a validator's own, which pydantic lets through
+        told = " ".join(str(error).split())
+        told = told if "`" in told else f"{type(error).__name__}: {told}"
+        raise UserError(f"{where}: {told}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
+from ntk_eoc.sweeps import interrupt
 from ntk_eoc.sweeps.errors import WorkerDiedError
 from ntk_eoc.sweeps.grid import Planned
 from ntk_eoc.sweeps.pool import Pool
@@ -29,6 +30,7 @@ def compute(
     running: dict[Future[Outcome], Planned] = {}
     deaths: Counter[str] = Counter()
     while waiting or running or elsewhere:
+        interrupt.check()
         if elsewhere and not waiting and not running:  # nothing is left but others' cells
             time.sleep(LOOK_AGAIN)
             waiting.extend(elsewhere)

@@ -13,14 +13,16 @@ from ntk_eoc.sweeps.store import Store
 log = logging.getLogger("ntk_eoc.sweeps")
 
 
-def done(records: Store, planned: list[Planned], run: Run, retried: tuple[str, ...]) -> set[str]:
-    """Return the ids with a sound record that counts.
+def done(
+    records: Store, planned: list[Planned], run: Run, retried: tuple[str, ...]
+) -> dict[str, str]:
+    """Return the ids with a sound record that counts, and its status.
 
     Damaged files, and records by other engines or by other code, are set aside and told: one line
     a reason. Records of statuses to be retried stay until the new ones replace them.
     """
     entries = records.entries()
-    found = set()
+    found = {}
     damaged: Counter[str] = Counter()
     aside: Counter[str] = Counter()
     for one in planned:
@@ -39,7 +41,7 @@ def done(records: Store, planned: list[Planned], run: Run, retried: tuple[str, .
             aside[why] += 1
             records.set_aside(entry.path, records.aside)
         else:
-            found.add(one.id)
+            found[one.id] = entry.status
     for why, count in damaged.items():
         _tell(count, f"damaged ({why})", records.damaged, "")
     for why, count in aside.items():

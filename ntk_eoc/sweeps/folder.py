@@ -2,13 +2,13 @@
 
 import json
 import os
-import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ntk_eoc.sweeps.code import Code, difference
 from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.files import write_whole
 from ntk_eoc.sweeps.store import Store
 
 FILE = "run.json"
@@ -90,15 +90,8 @@ def experiment_of(folder: Path, run: Run) -> str:
 
 def write(folder: Path, run: Run) -> None:
     """Write `run.json`, whole or not at all."""
-    temporary = folder / f".{FILE}.{uuid.uuid4().hex}"
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(asdict(run), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(folder / FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = json.dumps(asdict(run), indent=1).encode()
+    write_whole(folder / FILE, content, through=folder / "tmp")
 
 
 def check_writable(folder: Path) -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ntk_eoc import user_code
-from ntk_eoc.sweeps.config import RESERVED, Also, Cell, Config, digest, parse
+from ntk_eoc.sweeps.config import RESERVED, Also, Cell, Config, parse
 from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.experiment import Experiment
+from ntk_eoc.sweeps.identity import digest, id_of
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Planned:
 
 
 def cell_id(experiment: str, cell: Cell) -> str:
-    """Return the cell's id: 20 hexadecimal digits of the hash of its fields."""
-    return digest({"experiment": experiment, "cell": cell.model_dump(mode="json")}).hex()[:20]
+    """Return the cell's id."""
+    return id_of(experiment, cell.model_dump(mode="json"))
 
 
 def plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
@@ -109,7 +110,14 @@ def _split(config: Config, point: _Point) -> Iterator[dict[str, Any]]:
 
 
 def _positive(experiment: Experiment, name: str, cell: Cell) -> float:
-    value = getattr(experiment, name)(cell)
+    try:
+        value = getattr(experiment, name)(cell)
+    except (Exception, SystemExit) as error:
+        told = " ".join(str(error).split())
+        raise UserError(
+            f"`{name}` of '{experiment.source}' must be a number for every cell, but raised"
+            f" {type(error).__name__}: {told}."
+        ) from error
     if not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise UserError(
             f"`{name}` of '{experiment.source}' must be a finite number >= 0, got {value!r}."

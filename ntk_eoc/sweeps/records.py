@@ -120,6 +120,7 @@ class Records(Sequence[Record]):
 
         Raises:
             KeyError: If a record lacks the array, or there is no record.
+            ValueError: If the array has no seed axis though the records have seeds.
         """
         if not self._records:
             raise KeyError(f"`{name}` of no records.")
@@ -130,6 +131,12 @@ class Records(Sequence[Record]):
         arrays = [record.arrays[name] for record in in_order]
         if in_order[0].cell.seeds == 0:
             return np.stack(arrays)
+        for record, array in zip(in_order, arrays, strict=True):
+            if array.shape[:1] != (record.cell.seeds,):
+                raise ValueError(
+                    f"`{name}` must have an axis of the {record.cell.seeds} seeds first to be"
+                    f" stacked, got shape {array.shape}: take it from one record's `arrays`."
+                )
         return np.concatenate(arrays)
 
     def _only(self, records: list[Record]) -> "Records":
@@ -150,14 +157,15 @@ def load(folder: Path) -> tuple[Records, Experiment]:
     run = folders.read(folder)
     base = folders.home(folder, run)
     experiment = experiments.load(folders.experiment_of(folder, run), base)
-    entries = store.Store(folder).entries()
+    place = store.Store(folder)
+    entries = place.entries()
     found: list[Record] = []
     left_out: dict[str, list[Path]] = {}
     mixture: Counter[str] = Counter()
     with user_code.relative_to(base):
         for entry in (entries[id_] for id_ in run.ids if id_ in entries):
             try:
-                record = _load_one(entry, run, experiment.cell)
+                record = _load_one(place, entry, run, experiment.cell)
             except _LeftOutError as error:
                 left_out.setdefault(str(error), []).append(entry.path)
                 continue
@@ -176,9 +184,11 @@ class _LeftOutError(Exception):
     """Why a record does not count."""
 
 
-def _load_one(entry: store.Entry, run: folders.Run, model: type[Cell]) -> Record:
+def _load_one(
+    place: store.Store, entry: store.Entry, run: folders.Run, model: type[Cell]
+) -> Record:
     try:
-        meta, arrays = store.read(entry.path)
+        meta, arrays = place.read(entry)
     except (DamagedError, OSError) as error:
         raise _LeftOutError(str(error)) from None
     if meta["engine"] not in run.engines:

@@ -24,12 +24,13 @@ from ntk_eoc.sweeps.done import done
 from ntk_eoc.sweeps.errors import StoppedError, UserError, WorkerDiedError
 from ntk_eoc.sweeps.experiment import Experiment
 from ntk_eoc.sweeps.grid import Planned
+from ntk_eoc.sweeps.interrupt import interruptible
 from ntk_eoc.sweeps.pool import InProcess, Pool, Processes
 from ntk_eoc.sweeps.progress import Progress
 from ntk_eoc.sweeps.store import Store
+from ntk_eoc.sweeps.words import RETRIED
 from ntk_eoc.sweeps.worker import Outcome, Setup, record_meta
 
-RETRIED = ("out-of-memory", "failed")
 log = logging.getLogger("ntk_eoc.sweeps")
 
 
@@ -91,6 +92,12 @@ class Summary:
     planned: int
     before: int
     counts: Counter[str] = field(default_factory=Counter)
+    counts_before: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def all_counts(self) -> Counter[str]:
+        """All cells of the plan by status, whenever they were computed."""
+        return self.counts + self.counts_before
 
 
 def run(options: Options) -> Summary:
@@ -104,6 +111,11 @@ def run(options: Options) -> Summary:
         StoppedError: If the disk is full or workers cannot start; what is done is kept.
         KeyboardInterrupt: On Ctrl-C or SIGTERM; what is done is kept.
     """
+    with interruptible():
+        return _run(options)
+
+
+def _run(options: Options) -> Summary:
     _check(options)
     config = configs.load(options.config, options.overrides)
     reference = experiments.resolve(config.experiment, options.config)
@@ -159,6 +171,7 @@ def _sweep(
     before = done(records, mine, run_, retried)
     todo = [one for one in mine if one.id not in before]
     summary = Summary(options.folder, planned=len(mine), before=len(before))
+    summary.counts_before.update(before.values())
     log.info("%s: %d cells, %d done before", options.command(), len(mine), len(before))
     give_up = partial(_give_up, records, pool, run_)
     memory = options.memory or host_memory()

@@ -9,6 +9,7 @@ from ntk_eoc.sweeps import store
 from ntk_eoc.sweeps.duration import duration, time_left
 from ntk_eoc.sweeps.errors import DamagedError
 from ntk_eoc.sweeps.store import Entry, Store
+from ntk_eoc.sweeps.words import plain
 
 RECENT = 120.0  # seconds: a run that is silent for longer, and for 5 cells, counts as stopped
 
@@ -21,7 +22,7 @@ def describe(folder: Path, now: float | None = None) -> str:
     mine = [entries[id_] for id_ in run.ids if id_ in entries]
     counts = Counter(entry.status for entry in mine)
     missing = len(run.ids) - len(mine)
-    lines = [f"{run.resolved.get('title') or run.name}: {run.config}"]
+    lines = [plain(f"{run.resolved.get('title') or run.name}: {run.config}", keep="")]
     lines += [f"{counts[status]:8d} {status}" for status in store.STATUSES if counts[status]]
     lines += [f"{missing:8d} missing of {len(run.ids)}" + _left(run, entries, now)]
     others = len(entries) - len(mine)
@@ -79,17 +80,18 @@ def _reasons(bad: list[Entry]) -> list[str]:
             reasons[f"{entry.path.name} is damaged: {error}"] += 1
         else:
             reasons[f"{entry.status}: {meta['message']}"] += 1
-    return [f"  {count} × {reason}" for reason, count in reasons.most_common()]
+    return [f"  {count} × {plain(reason, keep='')}" for reason, count in reasons.most_common()]
 
 
 def damaged(folder: Path) -> tuple[int, list[tuple[Path, str]]]:
     """Return how many records a folder holds, and the damaged ones with the reason."""
     folders.read(folder)
     found = []
-    entries = Store(folder).entries()
+    place = Store(folder)
+    entries = place.entries()
     for entry in entries.values():
         try:
-            store.read_meta(entry.path)
+            place.read(entry)
         except (DamagedError, OSError) as error:
             found.append((entry.path, str(error)))
     return len(entries), found

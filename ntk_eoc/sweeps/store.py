@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import struct
 import uuid
 import zipfile
@@ -21,9 +22,23 @@ from typing import Any
 import numpy as np
 
 from ntk_eoc.sweeps.errors import DamagedError
+from ntk_eoc.sweeps.files import clear_leftovers, write_whole
+from ntk_eoc.sweeps.identity import id_of
 
 STATUSES = ("ok", "non-finite", "out-of-memory", "failed")
 META = "meta.json"
+_NAME = re.compile(rf"([0-9a-f]{{20}})\.({'|'.join(STATUSES)})\.npz")
+_HELD = {
+    "id": str,
+    "experiment": str,
+    "cell": dict,
+    "status": str,
+    "message": str,
+    "seconds": int | float,
+    "engine": dict,
+}
+_UNREADABLE = (ValueError, KeyError, EOFError, OSError, NotImplementedError, RecursionError,
+               MemoryError, SyntaxError, zipfile.BadZipFile)  # fmt: skip
 _SEAL = b"sha256="
 _SEAL_LENGTH = len(_SEAL) + 64
 _HEAD = 4096  # bytes that hold the metadata of most records
@@ -64,35 +79,54 @@ class Store:
     def entries(self) -> dict[str, Entry]:
         """Return the record files by cell id, from the listing alone; the best status first."""
         found: dict[str, Entry] = {}
+        gone: list[str] = []
         if not self.cells.is_dir():
             return found
-        for item in os.scandir(self.cells):
-            id_, _, rest = item.name.partition(".")
-            status, _, suffix = rest.partition(".")
-            if suffix != "npz" or status not in STATUSES:
-                continue
-            entry = Entry(id_, status, Path(item.path), item.stat().st_mtime)
-            held = found.get(id_)
-            if held is None or STATUSES.index(status) < STATUSES.index(held.status):
-                found[id_] = entry
+        with os.scandir(self.cells) as listing:
+            for item in listing:
+                named = _NAME.fullmatch(item.name)
+                if named is None:  # a file of the system's, say
+                    continue
+                id_, status = named.groups()
+                try:
+                    if item.is_file():
+                        entry = Entry(id_, status, Path(item.path), item.stat().st_mtime)
+                        _keep_best(found, entry)
+                except OSError:
+                    gone.append(id_)
+        for id_ in gone:  # replaced while the folder was listed: by a record of another status
+            for entry in self.find(id_):
+                _keep_best(found, entry)
         return found
+
+    def find(self, id_: str) -> list[Entry]:
+        """Return the records of one cell that are there now, the best status first."""
+        found = []
+        for status in STATUSES:
+            path = self._path(id_, status)
+            with contextlib.suppress(OSError):
+                found.append(Entry(id_, status, path, path.stat().st_mtime))
+        return found
+
+    def read(self, entry: Entry) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return a cell's record as `read` does, also where another has replaced the one listed.
+
+        Raises:
+            DamagedError, OSError: As of `read`.
+        """
+        for one in (entry, *self.find(entry.id)):
+            with contextlib.suppress(FileNotFoundError):
+                return read(one.path)
+        raise FileNotFoundError(f"'{entry.path}' is gone")
 
     def has(self, id_: str, statuses: tuple[str, ...] = STATUSES) -> bool:
         """Say whether a record of the cell with one of the statuses is there."""
-        return any(self._path(id_, status).exists() for status in statuses)
+        return any(self._path(id_, status).is_file() for status in statuses)
 
     def write(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Path:
         """Write a record: a temporary name, fsync, rename; then drop the cell's older records."""
         path = self._path(meta["id"], meta["status"])
-        temporary = self.folder / "tmp" / f"{meta['id']}.{uuid.uuid4().hex}"
-        try:
-            with temporary.open("wb") as file:
-                file.write(pack(meta, arrays))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, pack(meta, arrays), through=self.folder / "tmp")
         for status in STATUSES:
             if status != meta["status"]:
                 self._path(meta["id"], status).unlink(missing_ok=True)
@@ -124,12 +158,8 @@ class Store:
                 fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, int(id_[:12], 16))
 
     def clear_leftovers(self) -> None:
-        """Remove temporary files of writers that were killed: nobody holds their cells' claims."""
-        for path in (self.folder / "tmp").glob("*"):
-            id_ = path.name.partition(".")[0]
-            if self.claim(id_):
-                path.unlink(missing_ok=True)
-                self.release(id_)
+        """Remove temporary files of writers that were killed."""
+        clear_leftovers(self.folder / "tmp")
 
     def settle(self) -> None:
         """Ask the disk to keep the names of the records, too (their contents it has)."""
@@ -141,6 +171,12 @@ class Store:
 
     def _path(self, id_: str, status: str) -> Path:
         return self.cells / f"{id_}.{status}.npz"
+
+
+def _keep_best(found: dict[str, Entry], entry: Entry) -> None:
+    held = found.get(entry.id)
+    if held is None or STATUSES.index(entry.status) < STATUSES.index(held.status):
+        found[entry.id] = entry
 
 
 def pack(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
@@ -165,10 +201,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     meta, archive = _open(path)
     arrays = {}
-    for member in archive.namelist():
-        if member != META:
-            content = io.BytesIO(archive.read(member))
-            arrays[member.removesuffix(".npy")] = np.lib.format.read_array(content)
+    try:
+        for member in archive.namelist():
+            if member != META:
+                content = io.BytesIO(archive.read(member))
+                arrays[member.removesuffix(".npy")] = np.lib.format.read_array(content)
+    except _UNREADABLE as error:
+        raise DamagedError(f"an array cannot be read ({_told(error)})") from None
     return meta, arrays
 
 
@@ -201,8 +240,24 @@ def _open(path: Path) -> tuple[dict[str, Any], zipfile.ZipFile]:
         raise DamagedError("it is cut short or is no record")
     if hashlib.sha256(body).hexdigest().encode() != seal:
         raise DamagedError("its checksum does not match")
-    archive = zipfile.ZipFile(io.BytesIO(data))
-    meta = json.loads(archive.read(META))
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        meta = json.loads(archive.read(META))
+    except _UNREADABLE as error:
+        raise DamagedError(f"its metadata cannot be read ({_told(error)})") from None
+    lacking = [name for name, kind in _HELD.items() if not _holds(meta, name, kind)]
+    if lacking:
+        raise DamagedError(f"its metadata lack {', '.join(lacking)}")
     if path.name != f"{meta['id']}.{meta['status']}.npz":
         raise DamagedError(f"it holds the record {meta['id']}.{meta['status']}")
+    if id_of(meta["experiment"], meta["cell"]) != meta["id"]:
+        raise DamagedError("it holds another cell than the one of its name")
     return meta, archive
+
+
+def _holds(meta: Any, name: str, kind: Any) -> bool:
+    return isinstance(meta, dict) and isinstance(meta.get(name), kind)
+
+
+def _told(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

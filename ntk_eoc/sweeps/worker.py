@@ -17,6 +17,7 @@ import numpy as np
 
 from ntk_eoc import user_code
 from ntk_eoc.sweeps import experiment as experiments
+from ntk_eoc.sweeps import interrupt
 from ntk_eoc.sweeps.code import Code, difference, experiment_of
 from ntk_eoc.sweeps.engine import engine, machine, set_up_jax
 from ntk_eoc.sweeps.errors import CodeChangedError, UserError
@@ -112,11 +113,14 @@ class Worker:
             bad = [name for name, array in arrays.items() if not _is_finite(array)]
             status = "non-finite" if bad else "ok"
             message = f"not finite: {', '.join(bad)}" if bad else ""
-        except Exception as error:
+        except (KeyboardInterrupt, CodeChangedError):
+            raise
+        except BaseException as error:  # `sys.exit` of the user's ends no sweep
             full = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
             status = "out-of-memory" if full else "failed"
             message = _first_line(error)
             trace = traceback.format_exc()
+        interrupt.check()  # an exception may have been swallowed, or taken for the cell's own
         seconds = time.perf_counter() - start
         self._check_files(fields)
         if len(sys.modules) != self._modules:  # `measure` imported some more

@@ -19,6 +19,9 @@ from ntk_eoc.user_code.statements import ALL, Statement
 
 PACKAGE = Path(__file__).resolve().parent.parent
 STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
+OUTSIDE = frozenset(  # what changes no number, and experiments that come along
+    ("report", "commands", "_shipped", "cli.py", "terminal.py", "__main__.py")
+)
 COMPUTING = {  # of `sweeps`, whose other modules move records about
     "batches.py": ("map_batched",),
     "engine.py": ("set_up_jax",),
@@ -81,7 +84,7 @@ def package_files() -> list[Path]:
     for path in sorted(PACKAGE.rglob("*.py")):
         room, *rest = path.relative_to(PACKAGE).parts
         moves = room == "sweeps" and rest[0] not in COMPUTING
-        if not moves and room not in ("report", "commands", "cli.py", "__main__.py"):
+        if not moves and room not in OUTSIDE:
             found.append(path)
     return found
 
@@ -117,7 +120,8 @@ def find(module: str, home: Path) -> Path | None:
     if spec is None or spec.origin is None or not spec.has_location:
         return None
     path = Path(spec.origin).resolve()
-    return None if path.suffix != ".py" or _is_installed(path) else path
+    outside = _is_installed(path) and path.parent != home
+    return None if path.suffix != ".py" or outside else path
 
 
 def _is_installed(path: Path) -> bool:

@@ -1,0 +1,86 @@
+"""What the command line prints, and how it ends."""
+
+import errno
+import logging
+import os
+import sys
+from typing import Any, NoReturn
+
+from cyclopts import App, CycloptsError
+
+log = logging.getLogger("ntk_eoc")
+
+
+def main(app: App) -> None:
+    """Run a command line: exit code 2 and one line for what the user can put right."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal may not know every letter
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if not log.handlers:
+        handler = _Stderr()
+        handler.setLevel(logging.WARNING)
+        handler.setFormatter(_Plain("%(message)s"))
+        log.addHandler(handler)
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        leave(2, f"error: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        leave(130, "stopped.")
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        _exit_for(error)
+
+
+def _exit_for(error: Exception) -> NoReturn:
+    from ntk_eoc.sweeps.errors import StoppedError, UserError
+
+    if isinstance(error, UserError):
+        leave(2, "\n".join(f"error: {line}" for line in str(error).splitlines()))
+    if isinstance(error, StoppedError):
+        leave(1, f"stopped: {error}")
+    if isinstance(error, MemoryError):
+        leave(1, "stopped: there is not enough memory.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        leave(1, f"stopped: the disk is full{_of(error)}; every file is whole, old or new.")
+    if isinstance(error, OSError):
+        leave(2, f"error: {error.strerror or error}{_of(error)}.")
+    raise error
+
+
+def _of(error: OSError) -> str:
+    return f": '{error.filename}'" if error.filename else ""
+
+
+def leave(code: int, line: str) -> NoReturn:
+    """End with an exit code and a line on standard error."""
+    say(line, sys.stderr)
+    sys.exit(code)
+
+
+def say(text: str, to: Any = None) -> None:
+    """Print, control characters escaped: names and titles come from anywhere."""
+    from ntk_eoc.sweeps.words import plain
+
+    print(plain(text), file=to or sys.stdout, flush=True)
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        from ntk_eoc.sweeps.words import plain
+
+        return plain(super().format(record))
+
+
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to the present `sys.stderr`, which a progress bar replaces while it runs."""
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        pass
