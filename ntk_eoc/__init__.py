@@ -51,7 +51,7 @@ Imports go one way; a module sees only those on its own line and on the lines ab
     data                                         named data sets
     sweeps                                       config, grid, runner, store: knows no kernel
     report                                       figures and pages from records
-    commands                                     those of the command line with a file of their own
+    terminal · commands                          what is printed; commands with files of their own
     cli
 
 The public names are loaded on first use, so that `ntk-eoc --help` need not import JAX.

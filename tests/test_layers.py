@@ -20,8 +20,8 @@ ORDER = [
     {"data"},
     {"sweeps"},
     {"report"},
-    {"commands"},
-    {"terminal", "cli", "__main__"},
+    {"terminal", "commands"},
+    {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

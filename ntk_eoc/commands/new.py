@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from ntk_eoc.terminal import say
+
 
 def new(kind: Literal["experiment", "activation", "data"], name: str, *, to: Path = Path()) -> None:
     """Write a commented file to start from, and a config of it with a small twin.
@@ -19,5 +21,5 @@ def new(kind: Literal["experiment", "activation", "data"], name: str, *, to: Pat
     from ntk_eoc.sweeps import starting
 
     for path in starting.write(kind, name, to):
-        print(path)
-    print(f"next: ntk-eoc run {to / f'{name}_small.toml'} --figures")
+        say(str(path))
+    say(f"next: ntk-eoc run {to / f'{name}_small.toml'} --figures")

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from ntk_eoc.terminal import say
+
 
 def page(*dirs: Path, to: Path, title: str | None = None) -> None:
     """Write one HTML file of runs: figures, tables, verdicts, configs, where the numbers are from.
@@ -26,4 +28,4 @@ def page(*dirs: Path, to: Path, title: str | None = None) -> None:
     from ntk_eoc.report import page as pages
 
     jax.config.update("jax_enable_x64", True)
-    print(pages.write(dirs, to, title or ""))
+    say(str(pages.write(dirs, to, title or "")))
