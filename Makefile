@@ -11,7 +11,7 @@ TEST := $(VENV)/.test
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run study paper test test-all lint smoke figures bench
+.PHONY: help install run study paper test test-all lint smoke figures docs bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ smoke: $(RUN)  ## Run every small config, a few seconds each
 
 figures: $(RUN)  ## Draw the figures of every finished run under out/ again
 	for d in out/*/; do $(BIN)/ntk-eoc figures $$d || exit 1; done
+
+docs: figures  ## Bring the figures and tables of the runs under out/ into docs/
+	$(BIN)/python docs/refresh.py out
 
 bench: $(TEST)  ## Print the tables of benchmarks/
 	for b in benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$b || exit 1; done

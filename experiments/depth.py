@@ -86,8 +86,8 @@ def _entries(ax: Axes, record: Any) -> None:
     style.level(ax, 0.25, "¼")
     style.log_axes(ax, y=False)
     ax.set(ylim=(0, 1.05), xlabel="depth $l$", ylabel=r"$K_\infty(x,x')/l$")
-    ax.set_title(rf"the entry and the inverse distance, $\Delta={cell.delta:g}$")
-    ax.legend(handlelength=1.5)
+    ax.set_title(r"$K_\infty$ nears inverse distances")
+    style.legend_below(ax, 2, under=-0.3)
 
 
 def _errors(ax: Axes, records: Records) -> None:
@@ -101,7 +101,7 @@ def _errors(ax: Axes, records: Records) -> None:
     ax.set(xlabel="depth $l$")
     ax.set_ylabel(r"$|K_\infty - \frac{3\pi}{16\Delta}\,u_{l-1}^{-1} + \frac{1}{8}|$")
     ax.set_title("their difference tends to −1/8")
-    ax.legend()
+    style.legend_below(ax, 1, under=-0.3)
 
 
 def _off_edge(ax: Axes, records: Records) -> None:
@@ -128,12 +128,12 @@ def _off_edge(ax: Axes, records: Records) -> None:
     style.log_axes(ax, y=False)
     ax.set(ylim=(-0.02, 1.05), xlabel="depth $l$", ylabel=r"$K_\infty(x,x')/K_\infty(x,x)$")
     ax.set_title("off the edge: order, chaos")
-    ax.legend(loc=(0.02, 0.4), handlelength=2.2)
+    style.legend_below(ax, 2, under=-0.3)
 
 
 def draw(records: Records) -> Figure:
     """Draw entries, their distance from the inverse cosine distance, and the view off the edge."""
-    figure, axes = style.panels(3, height=2.6)
+    figure, axes = style.panels(3, height=2.9)
     ok = records.ok
     edge = _edge(ok)
     if len(edge):
@@ -142,8 +142,8 @@ def draw(records: Records) -> Figure:
     if len(ok):
         _off_edge(axes[2], ok)
     style.letter(axes)
-    dotted = "(a) dotted: 3π/(16Δl)/u; (b) colours as in (a)"
-    style.footnote(figure, dotted, "(c) angle ½; σ_w* is the edge of chaos, lines at ¼ and ⅓")
+    dotted = "(a) Δ = 1, dotted: 3π/(16Δl)/u; (b) colours as in (a)"
+    style.footnote(figure, dotted, "(c) angle ½; σ_w* is the edge, where the three of |s| coincide")
     return figure
 
 

@@ -163,7 +163,8 @@ def tables(records: Records) -> dict[str, Table]:
     parts, rows = _parts(records.ok), []
     depths = parts["equal $m$"].values("depth")
     for title in ("equal $m$", "equal neuron count"):
-        for (name, schedule), cells in parts[title].group("activation", "schedule"):
+        shown = parts[title].where(equal={"equal $m$": "m"}.get(title, "neurons"))
+        for (name, schedule), cells in shown.group("activation", "schedule"):
             found = {
                 l: mean(own.stack("operator") * own[0].cell.m ** 0.5 / l)
                 for (l,), own in cells.group("depth")  # noqa: E741

@@ -89,6 +89,7 @@ def activation_look(name: str) -> dict[str, Any]:
 
     One that is not in `NAMED` takes, by a hash of its name, one of the pairs these leave over.
     """
+    name = name.rpartition(":")[2]
     taken = {key: (COLORS[i % 8], MARKERS[(i + i // 8) % 8]) for i, key in enumerate(NAMED)}
     if name not in taken:
         free = [pair for pair in itertools.product(COLORS, MARKERS) if pair not in taken.values()]
@@ -99,7 +100,9 @@ def activation_look(name: str) -> dict[str, Any]:
 
 def word(activation: str) -> str:
     """Return what figures and tables call an activation; of FILE.py:NAME the name."""
-    return WORDS.get(activation, activation.rpartition(".py:")[2])
+    if activation.startswith("angle:"):
+        return activation
+    return WORDS.get(activation, activation.rpartition(":")[2])
 
 
 def ramp(values: Sequence[Any]) -> dict[Any, dict[str, Any]]:
@@ -171,7 +174,8 @@ def level(ax: Axes, y: float, text: str = "") -> None:
 
 def legend_below(ax: Axes, columns: int = 2, *, under: float = -0.2) -> None:
     """Put the legend under the panel, where it hides no data."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, under), ncols=columns, columnspacing=1.2)
+    look = {"columnspacing": 1.2, "handlelength": 1.8 if columns == 1 else 2.8}
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, under), ncols=columns, **look)
 
 
 def label_ends(ax: Axes, lines: Sequence[tuple[float, str, str]], size: float = SMALL) -> None:
@@ -208,5 +212,5 @@ def letter(axes: Sequence[Axes]) -> None:
 def footnote(figure: Figure, *parts: str) -> None:
     """Say below the panels what they cannot show: number of draws, meaning of the bars."""
     text = "; ".join(part for part in parts if part)
-    lines = textwrap.fill(text, round(20 * figure.get_size_inches()[0]))
+    lines = textwrap.fill(text, round(23 * figure.get_size_inches()[0]))
     figure.supxlabel(lines, fontsize=SMALL, color="0.35", x=0.01, ha="left")
