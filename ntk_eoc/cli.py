@@ -3,7 +3,7 @@
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -24,6 +24,9 @@ app.register_install_completion_command()
 app.command(new)
 app.command(page)
 Flag = Annotated[bool, Parameter(show_default=False)]
+Overrides = Annotated[
+    tuple[str, ...], Parameter(name="--set", consume_multiple=True, show_default=False)
+]
 WATCH = 3.0  # seconds between two looks of `status --watch`
 
 
@@ -32,9 +35,7 @@ def run(
     config: Path,
     *,
     out: Path | None = None,
-    set_: Annotated[
-        tuple[str, ...], Parameter(name="--set", consume_multiple=True, show_default=False)
-    ] = (),
+    set_: Overrides = (),
     workers: int = 1,
     shard: str | None = None,
     retry: Flag = False,
@@ -74,16 +75,10 @@ def run(
     figures
         Draw the figures at the end.
     """
-    from ntk_eoc.sweeps.engine import compilation_cache
-
-    # Before JAX is imported, here and in the workers, which inherit it.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
-    from ntk_eoc.sweeps import shipped, words
-    from ntk_eoc.sweeps.runner import Options
-    from ntk_eoc.sweeps.runner import run as run_sweep
-
-    options = Options(
-        config=shipped.config(config),
+    _keep_compilations()
+    _compute(
+        figures,
+        config=config,
         out=out,
         overrides=set_,
         workers=workers,
@@ -95,10 +90,23 @@ def run(
         cluster=cluster,
         scheduler=scheduler,
     )
+
+
+def _keep_compilations() -> None:
+    """Set JAX's cache before JAX is imported, here and in the workers, which inherit it."""
+    from ntk_eoc.sweeps.engine import compilation_cache
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
+
+
+def _compute(figures: bool, *, config: Path, **options: Any) -> None:
+    from ntk_eoc.sweeps import runner, shipped, words
+
+    asked = runner.Options(config=shipped.config(config), **options)
     try:
-        summary = run_sweep(options)
+        summary = runner.run(asked)
     except KeyboardInterrupt:
-        leave(130, f"stopped; every finished cell is kept. To go on: {options.command()}")
+        leave(130, f"stopped; every finished cell is kept. To go on: {asked.command()}")
     say(words.told(summary))
     if figures:
         draw(summary.folder)
@@ -226,13 +234,11 @@ def eoc(activation: str, *, sigma_b: float | None = None, out: Path = Path()) ->
     out
         Folder of the figure.
     """
-    from ntk_eoc.sweeps.engine import compilation_cache
-    from ntk_eoc.sweeps.errors import UserError
-
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
+    _keep_compilations()
     import jax
 
     from ntk_eoc.report import eoc_card
+    from ntk_eoc.sweeps.errors import UserError
 
     jax.config.update("jax_enable_x64", True)
     try:
