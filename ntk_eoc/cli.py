@@ -247,6 +247,72 @@ def eoc(activation: str, *, sigma_b: float | None = None, out: Path = Path()) ->
         raise UserError(" ".join(str(error).split())) from error
 
 
+@app.command
+def widths(
+    activation: str,
+    *,
+    depth: int,
+    data: str,
+    n: int,
+    within: Annotated[float, Parameter(name="--error")] = 0.05,
+    probability: float = 0.99,
+    budget: Literal["neurons", "parameters", "flops"] = "neurons",
+    norm: Literal["operator", "frobenius", "largest"] = "operator",
+    outputs: int = 1,
+    sigma_b: float | None = None,
+    seed: int = 0,
+    check: bool = False,
+    networks: int = 200,
+) -> None:
+    """Say how wide a network must be for its kernel to be within an error of the limit.
+
+    Parameters
+    ----------
+    activation
+        A name, or module:function, or path/to/file.py:function, of your own; at the edge of chaos.
+    depth
+        Number of weight layers.
+    data
+        A data set, as in a config: sphere:64, digits, mnist5k, npz:PATH.
+    n
+        Number of points.
+    within
+        Largest distance of K from its limit, relative to that of the limit.
+    probability
+        Share of the networks that keep to it.
+    budget
+        What is to be least.
+    norm
+        Of the distance.
+    outputs
+        Number of outputs.
+    sigma_b
+        Standard deviation of the biases, as of `eoc`.
+    seed
+        Of the data and the draws.
+    check
+        Draw networks and say how many keep the promise.
+    networks
+        How many --check draws.
+    """
+    from ntk_eoc.sweeps.engine import compilation_cache
+    from ntk_eoc.sweeps.errors import UserError
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
+    import jax
+
+    from ntk_eoc.report import widths_card
+
+    jax.config.update("jax_enable_x64", True)
+    question = widths_card.Question(
+        activation, depth, data, n, within, probability, budget, norm, outputs, sigma_b, seed
+    )
+    try:
+        widths_card.main(question, networks if check else 0)
+    except (ValueError, TypeError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
 @app.command(name="list")
 def list_(dir: Path | None = None) -> None:
     """List experiments with their questions and configs.

@@ -10,6 +10,13 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
+def with_pairs():
+    """Inputs of unequal norms, a pair at angle 0.01, an antipodal pair and a duplicate."""
+    x = np.random.default_rng(3).normal(size=(2, 4))
+    side = np.linalg.svd(x[:1])[2][1] * np.linalg.norm(x[0])
+    return np.stack([x[0], x[1], np.cos(0.01) * x[0] + np.sin(0.01) * side, -x[1], x[0]])
+
+
 def duals(init, q1, q2, s):
     """T and D at (q₁, q₂, s): by Gauss and Hermite, or in closed form where φ has a kink."""
     act = init.activation

@@ -120,7 +120,7 @@ def widths_for(
         none = dict.fromkeys(SCHEDULES, best)
         return WidthsFor(best, none, error, probability, norm, budget, law)
     drawn = _layer_draws(law, require_count("draws", draws, least=100), seed)
-    tail = _Tail(drawn, relative_to(law.limit, norm), norm, probability)
+    tail = _Tail(drawn, relative_to(law.limit, norm, outputs), norm, probability)
     shapes = {name: np.arange(1, law.depth) ** power for name, power in SCHEDULES.items()}
     schedules = {name: _scaled(tail, cost, shape, error) for name, shape in shapes.items()}
     best = _scaled(tail, cost, _best_shape(tail, cost, law.layers, error), error)
@@ -202,9 +202,10 @@ def as_matrices(kernels: Float[np.ndarray, "c n n k k"]) -> Float[np.ndarray, "c
     return kernels.transpose(0, 1, 3, 2, 4).reshape(count, n * k, n * k) / n
 
 
-def relative_to(limit: Float[np.ndarray, "n n"], norm: str) -> float:
-    """Return the norm of K∞/n for one output (of K∞ ⊗ I_k it is the same but for Frobenius)."""
-    return float(norm_and_slope(limit[None] / len(limit), norm)[0][0])
+def relative_to(limit: Float[np.ndarray, "n n"], norm: str, outputs: int) -> float:
+    """Return the norm of the papers' matrix of K∞ ⊗ I_k."""
+    one = float(norm_and_slope(limit[None] / len(limit), norm)[0][0])
+    return one * outputs**0.5 if norm == "frobenius" else one
 
 
 def kernel_norms(kernels: Float[np.ndarray, "c n n k k"], norm: str) -> Float[np.ndarray, "c"]:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference_finite_width import influences
+from reference_finite_width import influences, with_pairs
 
 import ntk_eoc as ne
 from ntk_eoc.finite_width import closed_forms, draws
@@ -21,13 +21,6 @@ INITS = {"relu": RELU, "tanh": TANH, "gelu": ne.Init(ne.activation("gelu"), 1.4,
 def inputs(n=3, d=4, seed=1):
     """Inputs of unequal norms."""
     return np.random.default_rng(seed).normal(size=(n, d))
-
-
-def with_pairs():
-    """Norms 2 and more, a pair at angle 0.01, an antipodal pair, a duplicate."""
-    x = inputs(2, 4, seed=3)
-    side = np.linalg.svd(x[:1])[2][1] * np.linalg.norm(x[0])
-    return np.stack([x[0], x[1], np.cos(0.01) * x[0] + np.sin(0.01) * side, -x[1], x[0]])
 
 
 @pytest.mark.parametrize("name", INITS)
