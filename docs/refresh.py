@@ -5,10 +5,13 @@ that `ntk-eoc figures` wrote, and a figure by its name. Runs are under OUT (`out
 what none of them has stays as it is in `docs/figures` and `docs/tables`.
 """
 
+import hashlib
 import re
 import shutil
 import sys
 from pathlib import Path
+
+from ntk_eoc.report.table import HEAD
 
 DOCS = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
@@ -21,8 +24,17 @@ def shown(page: str) -> tuple[set[str], set[str]]:
 
 
 def table(docs: Path, name: str) -> str:
-    """Return a table's Markdown, without the line that says where it comes from."""
-    return (docs / "tables" / f"{name}.md").read_text(encoding="utf-8").split("\n", 1)[1]
+    """Return a table's Markdown, without the line that says where it comes from.
+
+    Raises:
+        ValueError: If the file is not as `ntk-eoc figures` wrote it.
+    """
+    path = docs / "tables" / f"{name}.md"
+    head, text = path.read_text(encoding="utf-8").split("\n", 1)
+    found = HEAD.match(head)
+    if not found or found[2] != hashlib.sha256(text.encode()).hexdigest()[:12]:
+        raise ValueError(f"'{path}' must be as `ntk-eoc figures` wrote it, but was edited.")
+    return text
 
 
 def filled(docs: Path, page: str) -> str:
