@@ -159,7 +159,7 @@ def draw(records: Records) -> Figure:
     figure, axes = style.panels(3, height=2.6)
     ok = records.ok
     _steps(axes[0], ok, lambda name: 1.0)
-    axes[0].set(xlabel="depth $l$", ylabel="steps to 1 % of the loss", title="depth speeds up")
+    axes[0].set(xlabel="depth $l$", ylabel="steps to 1 % of the loss", title="depth speeds it up")
     axes[0].legend()
     _steps(axes[1], ok, _delta)
     axes[1].set(xlabel=r"$\Delta_\phi\,l$", title=r"one curve in $\Delta_\phi l$")

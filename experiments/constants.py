@@ -8,6 +8,7 @@ Expectation: [C] bounds it by C (Δ_φ⁻² + √m_l l) κ_φ² m^{−1/2}: at m
 number of outputs, Δ_φ⁻² and κ_φ² in the activation.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,10 @@ def circle_exponents(records: Records) -> dict[str, Exponent]:
     return exponents(factors, [point.stack("operator") for point in points.values()])
 
 
+def _by_layers(word: str, depths: Sequence[Any], draws: curves.Groups) -> str:
+    return curves.fitted(word, [depth - 1 for depth in depths], draws)
+
+
 def _circle(ax: Axes, records: Records) -> None:
     points = circle(records)
     angles, draws_ = list(points), [point.stack("operator") for point in points.values()]
@@ -92,23 +97,21 @@ def draw(records: Records) -> Figure:
     """Draw the error per layer and per √outputs, and along the circle over parts of the bound."""
     figure, axes = style.panels(3, height=2.6)
     ok = records.ok
-    curves.by_activation(axes[0], _by_depth(ok), "depth", "operator", scale=lambda l: 1 / (l - 1))  # noqa: E741
-    axes[0].set(xlabel="depth $l$", ylabel=r"$\|K(\theta)-K_\infty\|\,/\,(l-1)$", ylim=(0, None))
-    axes[0].set_title("level: linear in depth")
-    curves.by_activation(axes[1], _by_outputs(ok), "outputs", "operator", scale=lambda k: k**-0.5)
-    axes[1].set(xlabel="outputs $m_l$", ylabel=r"$\|K(\theta)-K_\infty\|\,/\,\sqrt{m_l}$")
+    error = r"\|K(\theta)-K_\infty\|"
+    deep, many = _by_depth(ok), _by_outputs(ok)
+    per_layer = lambda depth: 1 / (depth - 1)  # noqa: E731
+    curves.by_activation(axes[0], deep, "depth", "operator", scale=per_layer, label=_by_layers)
+    curves.by_activation(axes[1], many, "outputs", "operator", scale=lambda k: k**-0.5)
+    axes[0].set(xlabel="depth $l$", ylabel=f"${error}\\,/\\,(l-1)$", title="level: linear in depth")
+    axes[1].set(xlabel="outputs $m_l$", ylabel=rf"${error}\,/\,\sqrt{{m_l}}$")
     axes[1].set_title(r"falling: slower than $\sqrt{m_l}$")
-    axes[1].set_ylim(0, None)
-    for ax, some, field in (
-        (axes[0], _by_depth(ok), "depth"),
-        (axes[1], _by_outputs(ok), "outputs"),
+    for ax, at, of in (
+        (axes[0], deep.values("depth"), "l-1"),
+        (axes[1], many.values("outputs"), "m_l"),
     ):
-        style.log_axes(ax, some.values(field), y=False)
-        ax.legend(
-            loc="lower left",
-            handlelength=1.5,
-            title="exponent in ${}$".format({"depth": "l", "outputs": "m_l"}[field]),
-        )
+        style.log_axes(ax, at, y=False)
+        ax.set_ylim(0, None)
+        ax.legend(loc="lower left", handlelength=1.2, title=f"exponent in ${of}$")
     _circle(axes[2], ok)
     style.letter(axes)
     cell = ok[0].cell

@@ -160,8 +160,8 @@ def draw(records: Records) -> Figure:
     figure, grid = style.panels(2, 2, height=2.4, squeeze=False)
     shown = {depth: cells.where(m=most(cells)) for depth, cells in by_depth.items()}
     depths = list(shown)
-    _variances(grid[0, 0], shown[depths[0]])
-    _variances(grid[0, 1], shown[depths[-1]])
+    for ax, depth in zip(grid[0], (depths[0], depths[-1]), strict=True):
+        _variances(ax, shown[depth])
     grid[0, 0].legend()
     _normal(grid[1, 0], shown)
     _excesses(grid[1, 1], by_depth)

@@ -93,14 +93,15 @@ def ratio(cells: Records) -> Estimate:
 
 
 def _distances(ax: Axes, sampled: Records) -> None:
-    for (what, label), line in zip(WHAT.items(), style.LINES, strict=False):
+    lines = (style.LINES[0], style.LINES[1], style.LINES[3])
+    for (what, label), line in zip(WHAT.items(), lines, strict=True):
         curves.by_activation(ax, sampled, "m", what, label=None, linestyle=line)
         style.entry(ax, label, color="0.4", linestyle=line)
     style.log_axes(ax, sampled.values("m"))
     curves.guide(ax, sampled.values("m"), -1, "$1/m$")
     ax.set_ylabel("operator norm")
     ax.set_title("$K-K^{ind}$: of order $1/m$")
-    ax.legend(loc="upper right", handlelength=2.2)
+    ax.legend(loc="lower left", handlelength=2.4)
 
 
 def _ratios(ax: Axes, records: Records) -> None:
@@ -126,7 +127,7 @@ def _energies(ax: Axes, sampled: Records) -> None:
         curves.by_activation(ax, sampled, "m", energy, **look)
         style.entry(ax, f"layer $k={layer + 2}$", color="0.4", linestyle=line)
     ax.set_ylabel("energy ratio (1: independent)")
-    ax.set_title("the gradient's energy in each layer")
+    ax.set_title("the energy of gradients")
     ax.legend(loc="lower right")
 
 

@@ -140,7 +140,8 @@ def _panel(ax: Axes, record: Any) -> None:
     x = np.sqrt(arrays["law_x"])
     density = np.where(x > 0, 2 * x * arrays["law_density"], np.nan)
     ax.plot(x, density, color=style.COLORS[1], linewidth=1.0)
-    high = 1.45 * np.max(heights)
+    high = 1.6 * np.max(heights)
+    corner: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": style.SMALL}
     for edge in np.sqrt(np.maximum(arrays["law_support"].ravel(), 0)):
         ax.plot([edge, edge], [0, 0.1 * high], color="black", linewidth=0.8)
     for place, mass in arrays["law_atoms"]:
@@ -148,14 +149,12 @@ def _panel(ax: Axes, record: Any) -> None:
         at = np.sqrt(max(place, 0))
         ax.annotate("", (at, 0.7 * high), (at, 0), arrowprops=arrow)
         told = f"atom {mass:.3f},\nzeros {float(arrays['zeros'][0]):.3f}"
-        place_text: dict[str, Any] = {"fontsize": style.SMALL, "va": "top"}
-        ax.text(at + 0.05 * root[-1], 0.72 * high, told, color=style.COLORS[3], **place_text)
+        ax.text(0.97, 0.82, told, transform=ax.transAxes, color=style.COLORS[3], **corner)
     ax.set(ylim=(0, high), xlim=(-0.02 * root[-1], root[-1]))
     ratios = rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$"
     words = f"{style.word(cell.activation)}, $D$: {WORDS[cell.output_weights]}"
     ax.set_title(f"{words}\n{ratios}", fontsize=style.SMALL + 0.5, pad=2)
     told = f"KS {float(arrays['kolmogorov'][0]):.3f}"
-    corner: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": style.SMALL}
     ax.text(0.97, 0.95, told, transform=ax.transAxes, **corner)
     ax.tick_params(labelsize=style.SMALL)
 
@@ -200,7 +199,8 @@ def _label(cell: Any) -> str:
 
 
 def _distances(records: list[Any]) -> Figure:
-    figure, ax = style.panels(1, height=0.17 * len(records) + 1.0)
+    figure, ax = style.panels(1, height=0.17 * len(records) + 1.2)
+    figure.set_size_inches(0.85 * style.TEXT_WIDTH, figure.get_size_inches()[1])
     for i, record in enumerate(records):
         look = style.activation_look(record.cell.activation)
         found, population = record.arrays["kolmogorov"], record.arrays["population"]
@@ -227,9 +227,9 @@ def _distances(records: list[Any]) -> Figure:
     style.entry(ax, "from the law at the law of $D$", marker="o", fillstyle="none", **grey)
     style.entry(ax, "outliers apart, and the mean matched", marker="x", **grey)
     ax.set_yticks(range(len(records)), [_label(r.cell) for r in records], fontsize=style.SMALL)
-    ax.set(xlabel="Kolmogorov distance from the law at the drawn $D$", xlim=(0, None))
+    ax.set(xlabel="Kolmogorov distance", xlim=(0, None))
     ax.set_title("the eigenvalues follow the law")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.2, -0.1), ncols=2)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -220,7 +220,7 @@ def _paired(ax: Axes, records: Records) -> None:
         curves.bars(ax, at, less, scale=100, label=NAMES[way], **shades[way])
     ax.axhline(0, **style.GUIDE)
     style.log_axes(ax, y=False)
-    ax.set(xlabel="steps", ylabel="accuracy over $K_\\infty$'s, points")
+    ax.set(xlabel="steps", ylabel="points over $K_\\infty$")
     ax.set_title(rf"{records[0].cell.data}: beside $K_\infty$ from the own $f_0$")
 
 

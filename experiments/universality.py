@@ -94,7 +94,7 @@ def _densities(ax: Axes, records: Records) -> None:
     first, looks = records[0].arrays, style.looks(INPUTS)
     for name in records.values("inputs"):
         heights = records.where(inputs=name).stack("histogram").mean(axis=0)
-        look = {"color": looks[name]["color"], "linestyle": LINES[name]}
+        look = {"color": looks[name]["color"], "linestyle": LINES[name], "linewidth": 1.1}
         ax.stairs(heights, first["bin_edges"], label=_word(name), **look)
     ax.plot(first["law_x"], first["law_density"], color="black", linewidth=0.9, label="limit law")
     ax.set(ylim=(0, 1.2 * np.nanmax(first["law_density"])), ylabel="density")
@@ -109,7 +109,7 @@ def _differences(ax: Axes, records: Records) -> None:
         middle, color = found.mean(axis=0), looks[name]["color"]
         ax.plot(x, middle, linestyle=LINES[name], color=color)
         if len(found) >= FEWEST:
-            _, low, high = np.array([curves.ends(column) for column in found.T]).T
+            _, low, high = np.array([curves.ends(mean(column)) for column in found.T]).T
             ax.fill_between(x, low, high, color=color, alpha=0.25, lw=0)
     ax.axhline(0, **style.GUIDE)
     ax.set(xlabel=r"eigenvalue $\lambda$ of the NTK", ylabel="$F_n-F$")

@@ -28,8 +28,18 @@ TEXT_WIDTH = 6.75  # inches, a two-column page
 PANEL_HEIGHT = 2.35
 SMALL = 6.0  # points, the least that is printed
 
-NAMED = ("relu", "abs", "erf", "tanh", "gelu", "silu", "selu", "hard_tanh", "quadratic")
-"""These activations have a colour and a marker of their own in every figure."""
+NAMED = {
+    "relu": (COLORS[0], "o"),
+    "abs": (COLORS[1], "s"),
+    "erf": (COLORS[2], "^"),
+    "tanh": (COLORS[3], "D"),
+    "gelu": (COLORS[4], "v"),
+    "silu": (COLORS[5], "P"),
+    "selu": (COLORS[6], "X"),
+    "hard_tanh": (COLORS[7], "*"),
+    "quadratic": (COLORS[4], "s"),
+}
+"""The colour and the marker of activations, the same in every figure."""
 WORDS = {"relu": "ReLU", "abs": "absolute value", "quadratic": "s²"}
 """What figures call an activation, where that is not its name."""
 
@@ -90,11 +100,8 @@ def activation_look(name: str) -> dict[str, Any]:
     One that is not in `NAMED` takes, by a hash of its name, one of the pairs these leave over.
     """
     name = name.rpartition(":")[2]
-    taken = {key: (COLORS[i % 8], MARKERS[(i + i // 8) % 8]) for i, key in enumerate(NAMED)}
-    if name not in taken:
-        free = [pair for pair in itertools.product(COLORS, MARKERS) if pair not in taken.values()]
-        taken[name] = free[zlib.crc32(name.encode()) % len(free)]
-    color, marker = taken[name]
+    free = [pair for pair in itertools.product(COLORS, MARKERS) if pair not in NAMED.values()]
+    color, marker = NAMED.get(name) or free[zlib.crc32(name.encode()) % len(free)]
     return {"color": color, "marker": marker}
 
 
