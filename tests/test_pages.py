@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ntk_eoc.report.table import HEAD
+from ntk_eoc.report.table import HEAD, Table, write
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -48,7 +48,8 @@ def test_exact_refreshing_takes_new_tables_into_the_page(tmp_path):
         folder.mkdir(parents=True)
     shown = "a\n<!-- table: noise_mean -->\nold\n<!-- end -->\n![b](figures/noise.png)\n"
     (docs / "page.md").write_text(shown)
-    (run / "tables" / "noise_mean.md").write_text("<!-- from -->\n| a |\n| --- |\n")
+    made = {"mean": Table(columns=["a"], rows=[])}
+    write(made, run / "tables", "noise", "noise.toml", "2 records abc")
     (run / "figures" / "noise.png").write_bytes(b"png")
     refresh.main(tmp_path / "out", docs)
     text = (docs / "page.md").read_text()
@@ -57,3 +58,7 @@ def test_exact_refreshing_takes_new_tables_into_the_page(tmp_path):
     assert (docs / "figures" / "noise.png").read_bytes() == b"png"
     refresh.main(tmp_path / "nothing", docs)
     assert (docs / "page.md").read_text() == text
+    table = docs / "tables" / "noise_mean.md"
+    table.write_text(table.read_text().replace("| a |", "| b |"))
+    with pytest.raises(ValueError, match="must be as `ntk-eoc figures` wrote it, but was edited"):
+        refresh.main(tmp_path / "nothing", docs)
