@@ -12,6 +12,7 @@ Closed where c_1 = 0, ν² = 0 or D² is one number. For any other D it is put t
 The mass and the mean of μ, known beforehand, are the check. `docs/quadratic_scaling.md`.
 """
 
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -22,7 +23,14 @@ from ntk_eoc.spectra.covariance_transform import Squares, highest_point, limit
 from ntk_eoc.spectra.free_convolution import Curve, gram_curve, gram_law, invert
 from ntk_eoc.spectra.gauss_rules import gauss_rule, rule_of_moments
 from ntk_eoc.spectra.law_algebra import classical_convolution, mixture, scaled
-from ntk_eoc.spectra.laws import GaussRuled, SpectralLaw, from_atoms, gathered, marchenko_pastur
+from ntk_eoc.spectra.laws import (
+    GaussRuled,
+    Moments,
+    SpectralLaw,
+    from_atoms,
+    gathered,
+    marchenko_pastur,
+)
 from ntk_eoc.spectra.piecewise import PiecewiseDensity, cauchy, interpolate, resolve, weighted
 
 OF_SQUARES, POINTS = 16, 48  # points of the rules of D² and of the rest of μ
@@ -74,11 +82,11 @@ def covariance_law(nu2: float, c1: float, gamma2: float, squares: SpectralLaw) -
     """
     if c1**2 < 1e-12 * (nu2 + c1**2):
         return scaled(squares, nu2)
-    if nu2 == 0:
-        return _of_pairs(0.0, c1, gamma2, squares)
-    if squares.points.size == 1 and not squares.pieces.size:
-        return _of_pairs(nu2 * float(squares.points[0]), c1, gamma2, squares)
-    return general_law(nu2, c1, gamma2, squares)
+    one = squares.points.size == 1 and not squares.pieces.size
+    if nu2 > 0 and not one:
+        return general_law(nu2, c1, gamma2, squares)
+    law = _of_pairs(nu2 * float(squares.points[0]) if one else 0.0, c1, gamma2, squares)
+    return replace(law, known=_moments(nu2, c1, gamma2, squares))
 
 
 def general_law(nu2: float, c1: float, gamma2: float, squares: SpectralLaw) -> GaussRuled:
@@ -87,7 +95,15 @@ def general_law(nu2: float, c1: float, gamma2: float, squares: SpectralLaw) -> G
     fine = _by_rule(nu2, c1, gamma2, rules[0], POINTS)
     fewer = 3 * (len(fine.points) - len(rules[0][0])) // 4
     coarse = _by_rule(nu2, c1, gamma2, rules[1], max(2, fewer))
-    return GaussRuled(fine.points, fine.masses, fine.pieces, fine.pdf, fine.doubt, coarse)
+    known = _moments(nu2, c1, gamma2, squares)
+    return GaussRuled(fine.points, fine.masses, fine.pieces, fine.pdf, fine.doubt, known, coarse)
+
+
+def _moments(nu2: float, c1: float, gamma2: float, squares: SpectralLaw) -> Moments:
+    """(ν² + c_1²) E D² and (ν² + c_1²)² E D⁴ + 2 c_1⁴ γ₂ (E D²)²."""
+    mean, second = squares.moment(1), squares.moment(2)
+    scale = nu2 + c1**2
+    return scale * mean, scale**2 * second + 2 * c1**4 * gamma2 * mean**2
 
 
 class _Top(NamedTuple):

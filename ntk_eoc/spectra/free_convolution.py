@@ -12,45 +12,26 @@ one root with Im ζ > 0: a converged one is the right one. NumPy float64 and com
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float
 
 from ntk_eoc.checks import require, require_number
-from ntk_eoc.spectra.laws import EMPTY, GaussRuled, MarchenkoPastur, SpectralLaw
-from ntk_eoc.spectra.piecewise import CHUNK, cauchy, weighted
+from ntk_eoc.spectra.laws import EMPTY, GaussRuled, MarchenkoPastur, Moments, SpectralLaw, gathered
+from ntk_eoc.spectra.population import integrals
+from ntk_eoc.spectra.stretches import stretches
 
 # ζ -> ∫ t/(t − ζ) dμ and ∫ t²/(t − ζ)² dμ.
 Integrals = Callable[
     [Complex[np.ndarray, "k"]], tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]
 ]
-EDGE_STEPS, HEIGHT_STEPS, NEWTON_STEPS, HALVINGS = 80, 80, 16, 14
+HEIGHT_STEPS, NEWTON_STEPS, HALVINGS = 80, 16, 14
 TABULATED = 64
+# An eigenvalue of a singular matrix is 0 up to this share of the largest.
+ROUNDED_TO_0 = 1e-13
 CHEBYSHEV = np.cos(np.pi * (np.arange(16, 0, -1) - 0.5) / 16)
-
-
-def integrals(
-    mu: SpectralLaw, zeta: Complex[np.ndarray, "k"]
-) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
-    """Return ∫ t/(t − ζ) dμ and ∫ t²/(t − ζ)² dμ for Im ζ > 0, or real ζ off the support."""
-    t = mu.points
-    if len(zeta) * len(t) > CHUNK and len(zeta) > 1:
-        cut = max(1, CHUNK // len(t))
-        parts = [integrals(mu, zeta[i : i + cut]) for i in range(0, len(zeta), cut)]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-    pole = t - zeta[:, None]
-    np.reciprocal(pole, out=pole)
-    weight = t * mu.masses
-    first = weighted(pole, weight)
-    pole *= pole
-    second = weighted(pole, weight * t)
-    if mu.panels is not None:
-        mass = mu.panels.mass.sum()
-        m, dm = cauchy(mu.panels, zeta)
-        first, second = first + mass + zeta * m, second + mass + zeta * (2 * m + zeta * dm)
-    return first, second
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,70 +162,6 @@ def _gram_density(curve: Curve, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, 
     return gram_density(curve.gamma, invert(curve, x))
 
 
-def _walk(
-    mu: SpectralLaw, level: float, start: Float[np.ndarray, "k"], step: Float[np.ndarray, "k"]
-) -> Float[np.ndarray, "k"]:
-    """Walk from the ends of μ's parts into the gaps, to where φ(u)^{-1/2} = level.
-
-    φ(u) = ∫t²/(t − u)² dμ; φ^{-1/2} is a power mean of order −2 of functions linear on a gap, hence
-    concave: the secant method started on the near side of the root never steps over it. Where
-    there is no root the walk ends with a point past the maximum (infinite).
-    """
-
-    def value(u: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-        with np.errstate(divide="ignore", invalid="ignore"):  # a step may end on an atom
-            phi = integrals(mu, u.astype(np.complex128))[1].real
-        return np.where(np.isnan(phi), np.inf, np.maximum(phi, 1e-300))
-
-    previous, low, high = start.copy(), value(start) ** -0.5, np.zeros(start.shape)
-    irregular = low >= level  # the density of μ vanishes so fast that its end is the edge
-    u = np.where(irregular, start, start + step)
-    active = np.nonzero(~irregular)[0]
-    for _ in range(EDGE_STEPS):
-        if not len(active):
-            break
-        high[active] = value(u[active]) ** -0.5
-        active = active[np.abs(high[active] - level) > 1e-14 * level]
-        slope = (high[active] - low[active]) / (u[active] - previous[active])
-        move = (level - high[active]) / slope
-        forward = (slope * step[active] > 0) & np.isfinite(move)
-        previous[active], low[active] = u[active], high[active]
-        u[active] = np.where(forward, u[active] + move, np.sign(step[active]) * np.inf)
-        active = active[forward & (np.abs(move) > 1e-15 * (np.abs(u[active]) + np.abs(move)))]
-    return u
-
-
-def _stretches(mu: SpectralLaw, gamma: float) -> Float[np.ndarray, "i 2"]:
-    """Return the intervals of u over which the curve is above the axis: all but its gaps."""
-    second = mu.moment(2)
-    ends = [
-        *((t, t, m * t * t) for t, m in mu.atoms if t != 0),
-        *((a, b, 0.0) for a, b in mu.support),
-    ]
-    left, right, weight = np.array(sorted(ends)).T
-    # The atom alone keeps the curve up as far as this; ends of intervals start a little outside.
-    reach = np.where(weight > 0, np.sqrt(weight / gamma), 1e-7 * np.sqrt(second))
-    inner = right[:-1] + reach[:-1] < left[1:] - reach[1:]
-    keep_right, keep_left = np.append(inner, True), np.insert(inner, 0, True)
-    start = np.concatenate([(right + reach)[keep_right], (left - reach)[keep_left]])
-    step = np.where(weight > 0, reach / 8, 64 * reach)
-    step = np.concatenate([step[keep_right], -step[keep_left]])
-    root = _walk(mu, gamma**-0.5, start, step)
-    # An end of μ that is itself the edge: no gap opens before it.
-    end = np.concatenate([right[keep_right], left[keep_left]])
-    smooth = np.concatenate([weight[keep_right], weight[keep_left]]) == 0
-    root = np.where(smooth & (root == start), end, root)
-    # The outermost roots exist: one that rounding hides is as near to the end as that.
-    outer = np.isin(end, [right.max(), left.min()])
-    root = np.where(outer & np.isinf(root), start, root)
-    rise, fall = np.full(left.shape, np.inf), np.full(left.shape, -np.inf)
-    rise[keep_right], fall[keep_left] = np.split(root, [int(keep_right.sum())])
-    open_gap = rise[:-1] < fall[1:]
-    lower = np.concatenate([fall[:1], fall[1:][open_gap]])
-    upper = np.concatenate([rise[:-1][open_gap], rise[-1:]])
-    return np.stack([lower, upper], axis=1)
-
-
 def _nodes(mu: SpectralLaw, edges: Float[np.ndarray, "i 2"]) -> Float[np.ndarray, "k"]:
     """Where to tabulate the curve: at and between the parts of μ, and towards the edges."""
     t = mu.points[mu.points > 0]
@@ -266,7 +183,7 @@ def _nodes(mu: SpectralLaw, edges: Float[np.ndarray, "i 2"]) -> Float[np.ndarray
 
 def gram_curve(mu: SpectralLaw, gamma: float) -> Curve:
     """Return the curve of `gram_law(mu, gamma)`, its edges found first."""
-    edges = _stretches(mu, gamma)
+    edges = stretches(mu, gamma)
     curve = Curve(partial(integrals, mu), gamma, edges, edges, _nodes(mu, edges))
     # Half a rounding outwards: at an end of μ itself the transform has only a limit.
     ends = edges + 1e-14 * np.array([-1.0, 1.0]) * np.sqrt(mu.moment(2))
@@ -279,9 +196,14 @@ def gram_curve(mu: SpectralLaw, gamma: float) -> Curve:
 def _checked(mu: SpectralLaw) -> SpectralLaw:
     require(isinstance(mu, SpectralLaw), "mu", "a SpectralLaw", mu)
     lowest, highest = mu.bounds
-    require(lowest >= 0, "mu", "a law on [0, ∞)", f"one that reaches {lowest:g}")
+    rounding = ROUNDED_TO_0 * highest
+    require(lowest >= -rounding, "mu", "a law on [0, ∞)", f"one that reaches {lowest:g}")
     require(highest > 0, "mu", "a law with mass above 0", "the atom at 0 alone")
-    return mu
+    places = np.where(np.abs(mu.points) <= rounding, 0.0, mu.points)
+    if np.array_equal(places, mu.points):
+        return mu
+    points, masses = gathered(places, mu.masses)
+    return replace(mu, points=points, masses=masses)
 
 
 def gram_law(mu: SpectralLaw, gamma: float) -> SpectralLaw:
@@ -306,7 +228,14 @@ def gram_law(mu: SpectralLaw, gamma: float) -> SpectralLaw:
     zero = max(0.0, 1 - _positive_mass(mu) / gamma)
     points, masses = (np.array([0.0]), np.array([zero])) if zero > 1e-14 else (EMPTY, EMPTY)
     doubt = _doubt(mu, curve)
-    return SpectralLaw(points, masses, curve.edges_x, partial(_gram_density, curve), doubt)
+    density = partial(_gram_density, curve)
+    return SpectralLaw(points, masses, curve.edges_x, density, doubt, _moments(mu, gamma))
+
+
+def _moments(mu: SpectralLaw, gamma: float) -> Moments:
+    """Mean and second moment of the Gram law, from its free cumulants ∫t dμ and γ ∫t² dμ."""
+    mean, second = mu.moments
+    return mean, gamma * second + mean**2
 
 
 def _doubt(mu: SpectralLaw, curve: Curve) -> float:
@@ -316,11 +245,11 @@ def _doubt(mu: SpectralLaw, curve: Curve) -> float:
     density times that, at most e/(πγ).
     """
     if not isinstance(mu, GaussRuled) or mu.coarse is None:
-        return mu.doubt
+        return mu.error
     u, _, y = curve.table
     zeta = (u + 1j * y)[y > 0]
     apart = np.abs(curve.integrals(zeta)[0] - integrals(mu.coarse, zeta)[0])
-    return mu.doubt + float(np.max(apart)) / (np.pi * curve.gamma)
+    return mu.error + float(np.max(apart)) / (np.pi * curve.gamma)
 
 
 def _positive_mass(mu: SpectralLaw) -> float:
@@ -349,4 +278,6 @@ def free_multiplicative_convolution(first: SpectralLaw, second: SpectralLaw) -> 
     zero = max(0.0, 1 - _positive_mass(mu), 1 - 1 / c)
     points, masses = (np.array([0.0]), np.array([zero])) if zero > 1e-14 else (EMPTY, EMPTY)
     density = lambda x: _gram_density(curve, x / c) / c**2  # noqa: E731
-    return SpectralLaw(points, masses, c * curve.edges_x, density, _doubt(mu, curve))
+    mean, square = _moments(mu, 1 / c)
+    known = (mean, c * square)
+    return SpectralLaw(points, masses, c * curve.edges_x, density, _doubt(mu, curve), known)

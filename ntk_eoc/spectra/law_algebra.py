@@ -27,12 +27,18 @@ def scaled(law: SpectralLaw, factor: float, shift: float = 0.0) -> SpectralLaw:
     factor, shift = require_number("factor", factor), require_number("shift", shift)
     require(factor > 0, "factor", "> 0", factor)
     pdf = law.pdf
+    known = None
+    if law.known is not None:
+        mean, second = law.known
+        moved = factor**2 * second + 2 * factor * shift * mean + shift**2
+        known = (factor * mean + shift, moved)
     return SpectralLaw(
         factor * law.points + shift,
         law.masses,
         factor * law.pieces + shift,
         None if pdf is None else lambda x: pdf((x - shift) / factor) / factor,
         law.doubt,
+        known,
     )
 
 
@@ -50,7 +56,9 @@ def mixture(weights: Sequence[float], laws: Sequence[SpectralLaw]) -> SpectralLa
     def pdf(x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
         return sum((w * law.density(x) for w, law in used), np.zeros(x.shape))
 
-    return SpectralLaw(points, masses, pieces, pdf, sum(w * law.doubt for w, law in used))
+    doubt = sum(w * law.doubt for w, law in used)
+    mean, second = (sum(w * law.moments[k] for w, law in used) for k in (0, 1))
+    return SpectralLaw(points, masses, pieces, pdf, doubt, (mean, second))
 
 
 def squared(law: SpectralLaw) -> SpectralLaw:
@@ -75,9 +83,29 @@ _HALF = _R**2
 _HALF_WEIGHTS = (np.diff(_GRADES)[:, None] * _GAUSS_WEIGHTS).ravel() * _R
 
 
+BENDS = 64
+
+
 def _continuous(law: SpectralLaw, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
     assert law.panels is not None
     return interpolate(law.panels, x)
+
+
+def _smooth_pieces(law: SpectralLaw) -> Float[np.ndarray, "i 2"]:
+    """The pieces, cut where the density bends within a small share of them, as near a closed gap.
+
+    There its panels are small: at the smallest of each row of such panels that ends in no end.
+    """
+    if law.panels is None:
+        return NO_PIECES
+    cuts: list[float] = []
+    for a, b in law.pieces:
+        inside = law.panels.ends[(law.panels.ends[:, 0] > a) & (law.panels.ends[:, 1] < b)]
+        width = np.diff(inside, axis=1)[:, 0]
+        narrow = np.flatnonzero(width < (b - a) / BENDS)
+        rows = np.split(narrow, np.flatnonzero(np.diff(narrow) > 1) + 1) if narrow.size else []
+        cuts += [inside[row[np.argmin(width[row])], 1] for row in rows]
+    return _cut(law.pieces, np.array(cuts))
 
 
 def _convolved(
@@ -88,8 +116,8 @@ def _convolved(
     for one, other in ((first, second), (second, first)):
         for point, mass in one.atoms:
             result += mass * other.density(x - point)
-    for a, b in first.pieces:
-        for c, d in second.pieces:
+    for a, b in _smooth_pieces(first):
+        for c, d in _smooth_pieces(second):
             lo, hi = np.maximum(a, x - d), np.minimum(b, x - c)
             for i in np.array_split(np.nonzero(hi > lo)[0], 1 + len(x) // 2000):
                 width = (hi - lo)[i, None]
@@ -117,5 +145,11 @@ def classical_convolution(first: SpectralLaw, second: SpectralLaw) -> SpectralLa
         np.outer(first.masses, second.masses).ravel(),
     )
     pieces = _cut(np.concatenate(covering), sums.ravel())
-    doubt = first.doubt + second.doubt
-    return SpectralLaw(*atoms, pieces, partial(_convolved, first, second), doubt)
+    (mean, square), (other_mean, other_square) = first.moments, second.moments
+    return SpectralLaw(
+        *atoms,
+        pieces,
+        partial(_convolved, first, second),
+        first.doubt + second.doubt,
+        (mean + other_mean, square + 2 * mean * other_mean + other_square),
+    )

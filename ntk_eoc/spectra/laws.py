@@ -26,6 +26,8 @@ from ntk_eoc.spectra.piecewise import (
     weighted,
 )
 
+Moments = tuple[float, float]  # mean and second moment
+
 MASS_TOLERANCE = 1e-8
 EMPTY = np.zeros((0,))
 NO_PIECES = np.zeros((0, 2))
@@ -43,6 +45,7 @@ class SpectralLaw:
             is not smooth, so that neighbours may touch.
         pdf: The density inside the pieces; NaN where its computation did not converge.
         doubt: Error of the masses that comes from what the law was computed from.
+        known: Mean and second moment, where they are known otherwise; they are the check.
     """
 
     points: Float[np.ndarray, "k"]
@@ -50,13 +53,14 @@ class SpectralLaw:
     pieces: Float[np.ndarray, "i 2"]
     pdf: Density | None = None
     doubt: float = 0.0
+    known: Moments | None = None
 
     @cached_property
     def panels(self) -> PiecewiseDensity | None:
         """The density as polynomials; None for a law of atoms alone."""
         if self.pdf is None or not len(self.pieces):
             return None
-        return resolve(self.pdf, self.pieces)
+        return resolve(self.pdf, self.pieces, max(1 - math.fsum(self.masses), 1e-15))
 
     @property
     def support(self) -> tuple[tuple[float, float], ...]:
@@ -82,19 +86,30 @@ class SpectralLaw:
 
     @cached_property
     def error(self) -> float:
-        """An estimate of the error of the masses: |1 − total|, the panels' tails, the doubt."""
-        if self.panels is None:
-            return abs(1 - math.fsum(self.masses)) + self.doubt
-        continuous = float(self.panels.mass.sum())
-        return abs(1 - math.fsum(self.masses) - continuous) + self.panels.tail + self.doubt
+        """An estimate of the error of the masses, and of mean and second moment, relative.
+
+        The largest of |1 − total| with the panels' tails and the doubt, and of what the two moments
+        are off where they are known.
+        """
+        off = [abs(1 - math.fsum(self.masses))]
+        if self.panels is not None:
+            continuous = float(self.panels.mass.sum())
+            off = [abs(1 - math.fsum(self.masses) - continuous) + self.panels.tail]
+        if self.known is not None:
+            mean, second = self.known
+            scale = abs(mean) if self.bounds[0] >= 0 else math.sqrt(second)
+            off += [abs(self.moment(1) - mean) / scale, abs(self.moment(2) / second - 1)]
+        return max(off) + self.doubt if all(map(math.isfinite, off)) else math.nan
 
     @cached_property
     def status(self) -> str:
         """What to write beside a figure: "ok", or what went wrong with the density."""
+        if np.any(self.pieces[1:, 0] < self.pieces[:-1, 1]):
+            return "inconsistent: pieces of the support overlap"
         if not math.isfinite(self.error):
             return "not converged: the density could not be computed everywhere"
         if self.error > MASS_TOLERANCE:
-            return f"inaccurate: the masses are wrong by about {self.error:.1e}"
+            return f"inaccurate: masses and moments are wrong by about {self.error:.1e}"
         return "ok"
 
     def density(self, t: Numbers) -> Float[np.ndarray, "..."]:
@@ -139,6 +154,11 @@ class SpectralLaw:
         if self.panels is None:
             return atoms
         return atoms + float(np.sum(self.panels.mass * self.panels.x**k))
+
+    @property
+    def moments(self) -> Moments:
+        """Mean and second moment, those known beforehand if they are."""
+        return self.known or (self.moment(1), self.moment(2))
 
     def stieltjes(self, z: Numbers) -> Complex[np.ndarray, "..."]:
         """∫ (t − z)^{-1} for Im z >= 0; at real z the limit from above, to about 1e-8."""
@@ -263,4 +283,5 @@ def marchenko_pastur(c: float) -> MarchenkoPastur:
     atom = np.array([0.0]) if c > 1 else EMPTY
     mass = np.array([1 - 1 / c]) if c > 1 else EMPTY
     pieces = np.array([[(1 - math.sqrt(c)) ** 2, (1 + math.sqrt(c)) ** 2]])
-    return MarchenkoPastur(atom, mass, pieces, partial(_marchenko_pastur_density, c), ratio=c)
+    density, known = partial(_marchenko_pastur_density, c), (1.0, 1 + c)
+    return MarchenkoPastur(atom, mass, pieces, density, known=known, ratio=c)

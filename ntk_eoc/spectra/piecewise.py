@@ -25,6 +25,7 @@ TO_COEFFICIENTS = (np.polynomial.legendre.legvander(NODES, ORDER - 1) * WEIGHTS[
 # inside, the forward recurrence of Q_n loses at most 3^15 ulp on coefficients that have decayed.
 ELLIPSE = 3.0
 MAX_SPLITS = 48
+TOLERANCE = 1e-12
 NOISE = 1e-10
 AT_ENDS = 1e-10
 CHUNK = 2_000_000
@@ -75,6 +76,12 @@ class PiecewiseDensity:
         return self.origin[:, None] + self.sign[:, None] * self.s**2
 
     @cached_property
+    def ends(self) -> Float[np.ndarray, "pieces 2"]:
+        """Left and right end of each piece in x."""
+        s = np.stack([self.lo, self.hi], axis=1)
+        return np.sort(self.origin[:, None] + self.sign[:, None] * s**2, axis=1)
+
+    @cached_property
     def mass(self) -> Float[np.ndarray, "pieces nodes"]:
         """The mass each node stands for: Σ mass · g(x) is ∫ g ρ dx."""
         return self.half[:, None] * WEIGHTS * self.values
@@ -91,9 +98,9 @@ class PiecewiseDensity:
 
 
 def resolve(
-    density: Density, pieces: Float[np.ndarray, "i 2"], tolerance: float = 1e-12
+    density: Density, pieces: Float[np.ndarray, "i 2"], mass: float = 1.0
 ) -> PiecewiseDensity:
-    """Refine panels on each [a, b] until the last Legendre coefficients fall below `tolerance`.
+    """Refine panels on each [a, b] until the last Legendre coefficients are below 1e-12 `mass`.
 
     A panel is also left alone where halving it no longer helps: then it is the density's own
     rounding noise that the last coefficients show.
@@ -101,7 +108,7 @@ def resolve(
     Args:
         density: ρ at points inside the pieces.
         pieces: Intervals that end wherever ρ is not smooth.
-        tolerance: Bound on the mass in the last two coefficients of one panel.
+        mass: What the density integrates to, about.
     """
     a, b = pieces[:, 0], pieces[:, 1]
     root = np.sqrt((b - a) / 2)
@@ -114,11 +121,12 @@ def resolve(
         panels = PiecewiseDensity(origin, sign, lo, hi, np.zeros((len(todo), ORDER)))
         values = 2 * panels.s * density(panels.x.ravel()).reshape(panels.s.shape)
         tail = np.abs(values @ TO_COEFFICIENTS[-2:].T).sum(axis=1) * panels.half
-        noise = (tail < NOISE) & (tail > before / 8)
+        noise = (tail < NOISE * mass) & (tail > before / 8)
         # From just outside an end one sees what the density does there: it has to be right relative
         # to the mass of the last panel, however flat it ends.
-        mass = np.abs(values @ WEIGHTS) * panels.half
-        allowed = np.where(lo == 0, np.minimum(tolerance, AT_ENDS * mass), tolerance)
+        of_panel = np.abs(values @ WEIGHTS) * panels.half
+        tolerance = TOLERANCE * mass
+        allowed = np.where(lo == 0, np.minimum(tolerance, AT_ENDS * of_panel), tolerance)
         fine = ~(tail > allowed) | noise | (split == MAX_SPLITS)
         done.append(np.concatenate([todo, values], axis=1)[fine])
         todo, before = todo[~fine], np.tile(tail[~fine], 2)
@@ -141,10 +149,10 @@ def _locate(
     panels: PiecewiseDensity, x: Float[np.ndarray, "k"]
 ) -> tuple[np.ndarray, Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
     """The panel at or before each x, and there s and ξ in [−1, 1]; x outside is moved inside."""
-    ends = panels.origin[:, None] + panels.sign[:, None] * np.stack([panels.lo, panels.hi], 1) ** 2
-    at = np.clip(np.searchsorted(ends.min(axis=1), x, side="right") - 1, 0, len(ends) - 1)
+    ends = panels.ends
+    at = np.clip(np.searchsorted(ends[:, 0], x, side="right") - 1, 0, len(ends) - 1)
     s = np.sqrt(np.maximum(panels.sign[at] * (x - panels.origin[at]), 0.0))
-    inside = np.where(x < ends.min(axis=1)[at], ends.min(axis=1)[at], x) < ends.max(axis=1)[at]
+    inside = np.where(x < ends[:, 0][at], ends[:, 0][at], x) < ends[:, 1][at]
     beyond = np.where(panels.sign[at] > 0, panels.hi[at], panels.lo[at])
     s = np.clip(np.where(inside, s, beyond), panels.lo[at], panels.hi[at])
     return at, s, (s - (panels.hi + panels.lo)[at] / 2) / panels.half[at]
@@ -209,32 +217,80 @@ def _half_pole(
     return value, slope
 
 
-def cauchy(
-    panels: PiecewiseDensity, z: Complex[np.ndarray, "k"]
-) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
+Pair = tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]
+
+
+def cauchy(panels: PiecewiseDensity, z: Complex[np.ndarray, "k"]) -> Pair:
     """∫ ρ/(x − z) dx and its derivative in z, for Im z > 0 down to the axis itself.
 
     Gauss quadrature on the panels far from z, Legendre functions of the second kind on those near
     it: 1/(s² − q²) = [1/(s − q) − 1/(s + q)]/(2q) with q² = ±(z − o). On the support the value
     is the limit from above.
     """
-    if len(z) * panels.x.size > CHUNK and len(z) > 1:
-        cut = max(1, CHUNK // panels.x.size)
-        parts = [cauchy(panels, z[i : i + cut]) for i in range(0, len(z), cut)]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    return _by_chunks(panels, z, _cauchy)
+
+
+def population(panels: PiecewiseDensity, z: Complex[np.ndarray, "k"]) -> Pair:
+    """∫ x ρ/(x − z) dx and ∫ x² ρ/(x − z)² dx, as `cauchy` does.
+
+    From the transform and its derivative they would follow too, but lose all digits at large z.
+    """
+    return _by_chunks(panels, z, _population)
+
+
+def _by_chunks(
+    panels: PiecewiseDensity,
+    z: Complex[np.ndarray, "k"],
+    integrate: Callable[[PiecewiseDensity, np.ndarray], Pair],
+) -> Pair:
+    if len(z) * panels.x.size <= CHUNK or len(z) <= 1:
+        return integrate(panels, z)
+    cut = max(1, CHUNK // panels.x.size)
+    parts = [integrate(panels, z[i : i + cut]) for i in range(0, len(z), cut)]
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _cauchy(panels: PiecewiseDensity, z: Complex[np.ndarray, "k"]) -> Pair:
+    pole, point, _, m, dm = _near_and_far(panels, z)
+    mass = panels.mass.ravel()
+    value, slope = weighted(pole, mass), weighted(pole * pole, mass)
+    np.add.at(value, point, m)
+    np.add.at(slope, point, dm)
+    return value, slope
+
+
+def _population(panels: PiecewiseDensity, z: Complex[np.ndarray, "k"]) -> Pair:
+    pole, point, at, m, dm = _near_and_far(panels, z)
+    mass, x = panels.mass.ravel(), panels.x.ravel()
+    first, second = weighted(pole, mass * x), weighted(pole * pole, mass * x * x)
+    near, whole = z[point], panels.mass.sum(axis=1)[at]
+    np.add.at(first, point, whole + near * m)
+    np.add.at(second, point, whole + near * (2 * m + near * dm))
+    return first, second
+
+
+def _near_and_far(
+    panels: PiecewiseDensity, z: Complex[np.ndarray, "k"]
+) -> tuple[
+    Complex[np.ndarray, "k n"],
+    Shaped[np.ndarray, "j"],
+    Shaped[np.ndarray, "j"],
+    Complex[np.ndarray, "j"],
+    Complex[np.ndarray, "j"],
+]:
+    """1/(x − z) at the nodes of the far panels, 0 at those of the near ones, and of these
+    the indices of z and of the panel, ∫ ρ/(x − z) and ∫ ρ/(x − z)².
+    """
     q = np.sqrt(panels.sign * (z[:, None] - panels.origin))
     near = _is_near((q - (panels.hi + panels.lo) / 2) / panels.half)
     gap = panels.x[None] - z[:, None, None]
-    gap[near] = np.inf
-    pole = (1 / gap).reshape(len(z), -1)
-    mass = panels.mass.ravel()
-    value, slope = weighted(pole, mass), weighted(pole * pole, mass)
+    gap[near] = 1
+    pole = 1 / gap
+    pole[near] = 0
     point, at = np.nonzero(near)
     q, sign = q[point, at], panels.sign[at]
     plus, plus_slope = _half_pole(panels, at, q)
     minus, minus_slope = _half_pole(panels, at, -q)
     m = sign * (plus - minus) / (2 * q)
     dm = sign / (2 * q) * (sign * (plus_slope + minus_slope) / (2 * q) - m / q)
-    np.add.at(value, point, m)
-    np.add.at(slope, point, dm)
-    return value, slope
+    return pole.reshape(len(z), -1), point, at, m, dm
