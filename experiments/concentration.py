@@ -195,8 +195,10 @@ def _depth_table(records: Records) -> Table:
         _, errors = curves.groups(cells, "depth", "operator")
         if len(errors) == len(depths):
             scaled = [mean(e * cells[0].cell.m ** 0.5 / l) for l, e in zip(depths, errors)]  # noqa: B905, E741
-            rows.append((style.word(name), SCHEDULES[schedule].strip("$"), *scaled))
-    return Table(("φ", "m_k", *(f"√m ‖K − K∞‖/l, l = {l}" for l in depths)), rows)  # noqa: E741
+            rows.append(
+                (style.word(name), SCHEDULES[schedule].strip("$").replace("^2", "²"), *scaled)
+            )
+    return Table(("φ, √m ‖K − K∞‖/l", "m_k", *(f"l = {l}" for l in depths)), rows)  # noqa: E741
 
 
 if __name__ == "__main__":

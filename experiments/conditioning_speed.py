@@ -160,9 +160,9 @@ def draw(records: Records) -> Figure:
     ok = records.ok
     _steps(axes[0], ok, lambda name: 1.0)
     axes[0].set(xlabel="depth $l$", ylabel="steps to 1 % of the loss", title="depth speeds it up")
-    axes[0].legend()
     _steps(axes[1], ok, _delta)
     axes[1].set(xlabel=r"$\Delta_\phi\,l$", title=r"one curve in $\Delta_\phi l$")
+    axes[1].legend(loc="upper right", handlelength=1.3)
     axes[1].sharey(axes[0])
     _condition(axes[2], ok)
     style.letter(axes)

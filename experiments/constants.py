@@ -82,7 +82,7 @@ def _circle(ax: Axes, records: Records) -> None:
         r"$\kappa^2$": [act.kappa**2 for act in acts],
         "the whole bound": [bound_shape(act, cell.m, cell.depth) for act in acts],
     }
-    for (label, shape), look in zip(by.items(), style.looks(list(by)).values(), strict=True):
+    for (label, shape), look in zip(by.items(), style.ramp(list(by)).values(), strict=True):
         scale = np.array(shape[first]) / np.array(shape) / draws_[first].mean()
         curves.bars(ax, angles, draws_, scale=scale, label=label, **look)
     style.log(ax.yaxis)
@@ -102,7 +102,9 @@ def draw(records: Records) -> Figure:
     per_layer = lambda depth: 1 / (depth - 1)  # noqa: E731
     curves.by_activation(axes[0], deep, "depth", "operator", scale=per_layer, label=_by_layers)
     curves.by_activation(axes[1], many, "outputs", "operator", scale=lambda k: k**-0.5)
-    axes[0].set(xlabel="depth $l$", ylabel=f"${error}\\,/\\,(l-1)$", title="level: linear in depth")
+    axes[0].set(
+        xlabel="depth $l$", ylabel=f"${error}\\,/\\,(l-1)$", title="at most linear in depth"
+    )
     axes[1].set(xlabel="outputs $m_l$", ylabel=rf"${error}\,/\,\sqrt{{m_l}}$")
     axes[1].set_title(r"falling: slower than $\sqrt{m_l}$")
     for ax, at, of in (
@@ -143,7 +145,7 @@ def tables(records: Records) -> dict[str, Table]:
         for (t, cells), act in zip(points.items(), acts, strict=True)
     ]
     found = {
-        "depth": Table(("φ", *(f"‖K − K∞‖/(l − 1), l = {l}" for l in depths)), rows),  # noqa: E741
+        "depth": Table(("φ, ‖K − K∞‖/(l − 1)", *(f"l = {l}" for l in depths)), rows),  # noqa: E741
         "exponents": Table(
             ("φ", "exponent in l − 1", "in outputs", "in outputs, without the first"), fits
         ),

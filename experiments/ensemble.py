@@ -148,7 +148,7 @@ def _excesses(ax: Axes, groups: dict[int, Records]) -> None:
     curves.guide(ax, ms, -1, "$1/m$")
     ax.set(xlabel="hidden width $m$", ylabel="excess, training points")
     ax.set_title("training points: the excess falls with $m$")
-    ax.legend(loc="upper right", ncols=2, handlelength=1.8)
+    style.legend_below(ax, 3, under=-0.2)
 
 
 def draw(records: Records) -> Figure:

@@ -215,8 +215,9 @@ def _paired(ax: Axes, records: Records) -> None:
     steps, shades = _steps(records), style.looks([*NAMES, "limit"])
     found = accuracies(records)
     for i, way in enumerate(way for way in found if way != "own"):
-        less = [_less(found[way][:, t], found["own"][:, t], way) for t in range(len(steps))]
-        at = steps * (1 + 0.03 * i)
+        late = np.flatnonzero(steps >= steps[-1] / 16)
+        less = [_less(found[way][:, t], found["own"][:, t], way) for t in late]
+        at = steps[late] * (1 + 0.03 * i)
         curves.bars(ax, at, less, scale=100, label=NAMES[way], **shades[way])
     ax.axhline(0, **style.GUIDE)
     style.log_axes(ax, y=False)

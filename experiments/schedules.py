@@ -184,7 +184,7 @@ def tables(records: Records) -> dict[str, Table]:
         moments.append((style.word(name), widths, m, depth, beta, expected, found_ratio))
     columns = ("m_k", "m", "l", "β", "first order", "log E[K²]/E[K]²")
     return {
-        "errors": Table(("at", "φ", "m_k", *(f"√m ‖K − K∞‖/l, l = {l}" for l in depths)), rows),  # noqa: E741
+        "errors": Table(("√m ‖K − K∞‖/l at", "φ", "m_k", *(f"l = {l}" for l in depths)), rows),  # noqa: E741
         "moments": Table(("φ", *columns), moments),
     }
 
