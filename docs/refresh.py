@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ntk_eoc.report.table import HEAD
+from ntk_eoc.report.tables import HEAD
 
 DOCS = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)

@@ -25,7 +25,7 @@ from pydantic import Field
 import ntk_eoc as ne
 from ntk_eoc.estimates import mean
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 

@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 import ntk_eoc as ne
 from ntk_eoc import data
 from ntk_eoc.report import style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import deep_limit
 from ntk_eoc.spectra.bounds import spectral_bounds
 from ntk_eoc.sweeps import config

@@ -20,7 +20,7 @@ from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.report import style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import deep_limit
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records

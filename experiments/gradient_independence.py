@@ -31,7 +31,7 @@ from ntk_eoc.kernels.independent_gradient import (
     gradient_independence_sampled,
 )
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 

@@ -16,7 +16,7 @@ from _trained import Cell, cost, described, groups, networks, predictions
 from matplotlib.figure import Figure
 
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure", "tables"]

@@ -18,7 +18,7 @@ from pydantic import Field
 import ntk_eoc as ne
 from ntk_eoc.estimates import mean
 from ntk_eoc.report import style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
 from ntk_eoc.sweeps import config

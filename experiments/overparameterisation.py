@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ntk_eoc.estimates import Exponent, mean
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure", "tables"]

@@ -29,7 +29,7 @@ import ntk_eoc as ne
 from ntk_eoc import data
 from ntk_eoc.estimates import Estimate, mean
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 from ntk_eoc.training.linearised import linearise

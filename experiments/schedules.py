@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 import ntk_eoc as ne
 from ntk_eoc.estimates import Quantile, mean
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure", "tables"]

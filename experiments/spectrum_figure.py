@@ -23,7 +23,7 @@ import ntk_eoc as ne
 from ntk_eoc import data, user_code
 from ntk_eoc.estimates import mean
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra.deep_limit import deep_condition
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ntk_eoc.estimates import Quantile, quantile
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra.deviation import bound_shape
 from ntk_eoc.sweeps.records import Records
 

@@ -21,7 +21,7 @@ import ntk_eoc as ne
 from ntk_eoc import data
 from ntk_eoc.estimates import FEWEST, mean
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov
 from ntk_eoc.spectra.quadratic_scaling_law import outliers

@@ -11,6 +11,8 @@ import ntk_eoc
 from ntk_eoc import terminal, user_code
 from ntk_eoc.commands.new import new
 from ntk_eoc.commands.page import page
+from ntk_eoc.commands.start import Flag, keep_compilations, numerical
+from ntk_eoc.commands.widths import widths
 from ntk_eoc.terminal import leave, say
 
 app = App(
@@ -23,7 +25,7 @@ app = App(
 app.register_install_completion_command()
 app.command(new)
 app.command(page)
-Flag = Annotated[bool, Parameter(show_default=False)]
+app.command(widths)
 Overrides = Annotated[
     tuple[str, ...], Parameter(name="--set", consume_multiple=True, show_default=False)
 ]
@@ -75,7 +77,7 @@ def run(
     figures
         Draw the figures at the end.
     """
-    _keep_compilations()
+    keep_compilations()
     _compute(
         figures,
         config=config,
@@ -90,13 +92,6 @@ def run(
         cluster=cluster,
         scheduler=scheduler,
     )
-
-
-def _keep_compilations() -> None:
-    """Set JAX's cache before JAX is imported, here and in the workers, which inherit it."""
-    from ntk_eoc.sweeps.engine import compilation_cache
-
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
 
 
 def _compute(figures: bool, *, config: Path, **options: Any) -> None:
@@ -234,83 +229,10 @@ def eoc(activation: str, *, sigma_b: float | None = None, out: Path = Path()) ->
     out
         Folder of the figure.
     """
-    _keep_compilations()
-    import jax
+    with numerical():
+        from ntk_eoc.report import eoc_card
 
-    from ntk_eoc.report import eoc_card
-    from ntk_eoc.sweeps.errors import UserError
-
-    jax.config.update("jax_enable_x64", True)
-    try:
         eoc_card.main(activation, sigma_b, out)
-    except (ValueError, TypeError) as error:
-        raise UserError(" ".join(str(error).split())) from error
-
-
-@app.command
-def widths(
-    activation: str,
-    *,
-    depth: int,
-    data: str,
-    n: int,
-    within: Annotated[float, Parameter(name="--error")] = 0.05,
-    probability: float = 0.99,
-    budget: Literal["neurons", "parameters", "flops"] = "neurons",
-    norm: Literal["operator", "frobenius", "largest"] = "operator",
-    outputs: int = 1,
-    sigma_b: float | None = None,
-    seed: int = 0,
-    check: bool = False,
-    networks: int = 200,
-) -> None:
-    """Say how wide a network must be for its kernel to be within an error of the limit.
-
-    Parameters
-    ----------
-    activation
-        A name, or module:function, or path/to/file.py:function, of your own; at the edge of chaos.
-    depth
-        Number of weight layers.
-    data
-        A data set, as in a config: sphere:64, digits, mnist5k, npz:PATH.
-    n
-        Number of points.
-    within
-        Largest distance of K from its limit, relative to that of the limit.
-    probability
-        Share of the networks that keep to it.
-    budget
-        What is to be least.
-    norm
-        Of the distance.
-    outputs
-        Number of outputs.
-    sigma_b
-        Standard deviation of the biases, as of `eoc`.
-    seed
-        Of the data and the draws.
-    check
-        Draw networks and say how many keep the promise.
-    networks
-        How many --check draws.
-    """
-    from ntk_eoc.sweeps.engine import compilation_cache
-    from ntk_eoc.sweeps.errors import UserError
-
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
-    import jax
-
-    from ntk_eoc.report import widths_card
-
-    jax.config.update("jax_enable_x64", True)
-    question = widths_card.Question(
-        activation, depth, data, n, within, probability, budget, norm, outputs, sigma_b, seed
-    )
-    try:
-        widths_card.main(question, networks if check else 0)
-    except (ValueError, TypeError) as error:
-        raise UserError(" ".join(str(error).split())) from error
 
 
 @app.command(name="list")

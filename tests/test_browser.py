@@ -4,7 +4,7 @@ import browser
 import pytest
 from small_sweep import CONFIG
 
-from ntk_eoc.report import page
+from ntk_eoc.report import html_page
 from ntk_eoc.sweeps.runner import Options, run
 
 pytestmark = [
@@ -45,7 +45,7 @@ def report(tmp_path_factory):
     run(Options(CONFIG, home / "bad", ('fixed.behaviour="raise"', "grid.size=[2]")))
     run(Options(CONFIG, home / "other", ("grid.size=[4]",)))
     run(Options(CONFIG, home / "fourth", ("grid.size=[6]", 'title="Number four"')))
-    return page.write([home], home / "report.html").as_uri()
+    return html_page.write([home], home / "report.html").as_uri()
 
 
 @pytest.mark.parametrize("wide", [1280, 390], ids=["desktop", "phone"])

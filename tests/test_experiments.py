@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ntk_eoc.report.table import HEAD
+from ntk_eoc.report.tables import HEAD
 
 ROOT = Path(__file__).parent.parent
 SMALL = sorted((ROOT / "configs").glob("*_small.toml"))

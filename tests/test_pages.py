@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ntk_eoc.report.table import HEAD, Table, write
+from ntk_eoc.report.tables import HEAD, Table, write
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ntk_eoc.estimates import Estimate, Exponent, Quantile
-from ntk_eoc.report import style, table
-from ntk_eoc.report.table import Table
+from ntk_eoc.report import style, tables
+from ntk_eoc.report.tables import Table
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,15 @@ from ntk_eoc.report.table import Table
     ],
 )
 def test_exact_a_cell_shows_its_error(value, text):
-    assert table.shown(value).replace("-", "−") == text
+    assert tables.shown(value).replace("-", "−") == text
 
 
 def test_exact_markdown_and_csv_hold_the_same(tmp_path):
     made = Table(("φ", "error"), [("ReLU", Estimate(0.5, 0.01, 7)), ("abs", None)])
-    paths = table.write({"errors": made}, tmp_path, "noise", "noise.toml", "2 records abc")
+    paths = tables.write({"errors": made}, tmp_path, "noise", "noise.toml", "2 records abc")
     assert [path.name for path in paths] == ["noise_errors.md", "noise_errors.csv"]
     head, *lines = paths[0].read_text().splitlines(keepends=True)
-    found = table.HEAD.match(head)
+    found = tables.HEAD.match(head)
     assert found
     assert found.group(1) == "noise.toml"
     assert found.group(2) == hashlib.sha256("".join(lines).encode()).hexdigest()[:12]

@@ -1,8 +1,8 @@
 """`ntk-eoc page`: runs as one HTML file."""
 
-import os
 from pathlib import Path
 
+from ntk_eoc.commands.start import keep_compilations
 from ntk_eoc.terminal import say
 
 
@@ -20,12 +20,10 @@ def page(*dirs: Path, to: Path, title: str | None = None) -> None:
     title
         Of the page [default: the run's, or how many there are].
     """
-    from ntk_eoc.sweeps.engine import compilation_cache
-
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
+    keep_compilations()
     import jax
 
-    from ntk_eoc.report import page as pages
+    from ntk_eoc.report import html_page
 
     jax.config.update("jax_enable_x64", True)
-    say(str(pages.write(dirs, to, title or "")))
+    say(str(html_page.write(dirs, to, title or "")))

@@ -19,13 +19,13 @@ from jaxtyping import Array, Float
 from ntk_eoc.activations import AbsLinear
 from ntk_eoc.eoc import Init
 from ntk_eoc.finite_width.limit_path import LimitPath
-from ntk_eoc.finite_width.moments import (
+from ntk_eoc.finite_width.neurons import neuron_lattice, neuron_values, spread_normals
+from ntk_eoc.finite_width.pair_moments import (
     Either,
     PairMoments,
     orthant_moments,
     sampled_moments,
 )
-from ntk_eoc.finite_width.neurons import neuron_lattice, neuron_values, spread_normals
 from ntk_eoc.finite_width.sensitivities import Sensitivity
 
 

@@ -19,7 +19,7 @@ from ntk_eoc.eoc import Init
 from ntk_eoc.finite_width.fluctuations import ERRORS, NEURONS, checked_inputs
 from ntk_eoc.finite_width.influences import neuron_moments
 from ntk_eoc.finite_width.limit_path import LimitPath, limit_path
-from ntk_eoc.finite_width.moments import PairMoments
+from ntk_eoc.finite_width.pair_moments import PairMoments
 from ntk_eoc.finite_width.sensitivities import Sensitivity, sensitivity, variance_slopes
 
 

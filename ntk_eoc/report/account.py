@@ -10,7 +10,7 @@ from typing import Any
 
 from ntk_eoc import user_code
 from ntk_eoc.report import style, vector
-from ntk_eoc.report.table import Table
+from ntk_eoc.report.tables import Table
 from ntk_eoc.report.verdicts import published
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps import shipped

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from ntk_eoc.report import style, table
+from ntk_eoc.report import style, tables
 from ntk_eoc.sweeps.files import write_whole
 
 
@@ -62,7 +62,7 @@ def draw(
 
 
 def tabulate(
-    how: Callable[[Any], dict[str, table.Table]],
+    how: Callable[[Any], dict[str, tables.Table]],
     records: Any,
     folder: Path,
     name: str,
@@ -79,7 +79,7 @@ def tabulate(
     """
     made = how(records)
     origin = "; ".join(filter(None, (f"{len(records)} records {_digest(records)}", note)))
-    return table.write(made, folder, name, f"{name}.toml", origin) if made else []
+    return tables.write(made, folder, name, f"{name}.toml", origin) if made else []
 
 
 def _digest(records: Any) -> str:

@@ -10,8 +10,8 @@ import ntk_eoc as ne
 from ntk_eoc.finite_width import closed_forms, draws
 from ntk_eoc.finite_width.influences import mean_square, neuron_moments
 from ntk_eoc.finite_width.limit_path import limit_path
-from ntk_eoc.finite_width.moments import orthant_moments, sampled_moments
 from ntk_eoc.finite_width.neurons import neuron_lattice
+from ntk_eoc.finite_width.pair_moments import orthant_moments, sampled_moments
 
 RELU = ne.edge_of_chaos("relu")
 TANH = ne.Init(ne.activation("tanh"), 1.3, 0.5)

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ntk_eoc.report.account import MOST_FAILURES, Account, account
-from ntk_eoc.report.table import Table, shown
+from ntk_eoc.report.tables import Table, shown
 from ntk_eoc.report.vector import plain
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps.errors import UserError

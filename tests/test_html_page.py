@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_sweep import CONFIG
 
-from ntk_eoc.report import page, vector
+from ntk_eoc.report import html_page, vector
 from ntk_eoc.report.account import docstring, toml
 from ntk_eoc.report.verdicts import published
 from ntk_eoc.sweeps import config as configs
@@ -43,7 +43,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def written(folders):
-    return page.write([folders], folders / "report.html").read_text()
+    return html_page.write([folders], folders / "report.html").read_text()
 
 
 def test_exact_the_page_fetches_nothing(written):
@@ -142,10 +142,10 @@ def test_exact_verdicts_are_those_of_the_section_that_names_the_config(tmp_path)
 
 def test_bad_input_is_refused(folders, tmp_path):
     with pytest.raises(UserError, match="`--to` must be an .html file"):
-        page.write([folders], tmp_path / "a.pdf")
+        html_page.write([folders], tmp_path / "a.pdf")
     with pytest.raises(UserError, match="`--to` must be a file in an existing folder"):
-        page.write([folders], tmp_path / "no" / "a.html")
+        html_page.write([folders], tmp_path / "no" / "a.html")
     with pytest.raises(UserError, match="`dir` must be the folder of a run"):
-        page.write([tmp_path], tmp_path / "a.html")
+        html_page.write([tmp_path], tmp_path / "a.html")
     with pytest.raises(UserError, match="`DIR` must be one folder"):
-        page.write([], tmp_path / "a.html")
+        html_page.write([], tmp_path / "a.html")

@@ -1,0 +1,63 @@
+"""`ntk-eoc widths`: the widths that an error needs."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from ntk_eoc.commands.start import Flag, numerical
+
+
+def widths(
+    activation: str,
+    *,
+    depth: int,
+    data: str,
+    n: int,
+    within: Annotated[float, Parameter(name="--error")] = 0.05,
+    probability: float = 0.99,
+    budget: Literal["neurons", "parameters", "flops"] = "neurons",
+    norm: Literal["operator", "frobenius", "largest"] = "operator",
+    outputs: int = 1,
+    sigma_b: float | None = None,
+    seed: int = 0,
+    check: Flag = False,
+    networks: int = 200,
+) -> None:
+    """Say how wide a network must be for its kernel to be within an error of the limit.
+
+    Parameters
+    ----------
+    activation
+        A name, or module:function, or path/to/file.py:function, of your own; at the edge of chaos.
+    depth
+        Number of weight layers.
+    data
+        A data set, as in a config: sphere:64, digits, mnist5k, npz:PATH.
+    n
+        Number of points.
+    within
+        Largest distance of K from its limit, relative to that of the limit.
+    probability
+        Share of the networks that keep to it.
+    budget
+        What is to be least.
+    norm
+        Of the distance.
+    outputs
+        Number of outputs.
+    sigma_b
+        Standard deviation of the biases, as of `eoc`.
+    seed
+        Of the data and the draws.
+    check
+        Draw networks and say how many keep the promise.
+    networks
+        How many --check draws.
+    """
+    with numerical():
+        from ntk_eoc.report import widths_card
+
+        question = widths_card.Question(
+            activation, depth, data, n, within, probability, budget, norm, outputs, sigma_b, seed
+        )
+        widths_card.main(question, networks if check else 0)
