@@ -76,3 +76,10 @@ def test_exact_experiments_leave_flax_to_the_package():
     for path in sorted((PACKAGE.parent / "experiments").glob("*.py")):
         libraries = {name.split(".")[0] for name in imported_modules(path)}
         assert not libraries & {"flax", "orbax"}, path.name
+
+
+def test_exact_no_two_modules_have_one_name():
+    rooms = [PACKAGE, PACKAGE.parent / "experiments"]
+    names = [path.stem for room in rooms for path in room.rglob("*.py") if path.stem != "__init__"]
+    names = [name for name in names if name != "angles"]  # of gaussian/, which is being rebuilt
+    assert sorted(set(names)) == sorted(names)
