@@ -27,7 +27,7 @@ TOLERANCE = {"float64": 4e-13, "float32": 1e-6}  # relative, between the nodes
 # Few sizes, so that one compiled program serves every depth.
 SIZES = {"float64": (48, 64, 96, 128, 192), "float32": (24, 32, 48, 64)}
 _V_END = math.tan(math.pi / 8)  # v at a right angle
-_HALF_PI = 2 / math.pi
+_TWO_OVER_PI = 2 / math.pi
 _SERIES = [(-1) ** (j + 1) * 2 * j / math.factorial(2 * j + 1) for j in range(1, 10)]
 
 
@@ -66,8 +66,8 @@ def _host_step(
     for coefficient in reversed(_SERIES):
         series = series * square + coefficient
     bracket = np.where(e < 0.6, series * square * e, np.sin(e) - e * (1 - least))
-    f = least - _HALF_PI * bracket
-    g = delta_phi * _HALF_PI * np.where(delta <= eta, e, math.pi - e)
+    f = least - _TWO_OVER_PI * bracket
+    g = delta_phi * _TWO_OVER_PI * np.where(delta <= eta, e, math.pi - e)
     return (
         (1 - delta_phi) * delta + delta_phi * f,
         (1 - delta_phi) * eta + delta_phi * (2 - f),
@@ -84,7 +84,7 @@ def host_recursion(
         return delta, eta, delta
     delta_1, eta_1, g, e = _host_step(delta_phi, delta, eta)
     near = (1 - g) * delta + g
-    far = 2 * (1 - delta_phi) + delta_phi * _HALF_PI * e - (1 - g) * eta
+    far = 2 * (1 - delta_phi) + delta_phi * _TWO_OVER_PI * e - (1 - g) * eta
     defect = np.where(delta <= eta, near, far) + delta_1
     delta, eta = delta_1, eta_1
     for k in range(2, depth):
