@@ -108,7 +108,7 @@ def _concentration(records: Records) -> Figure:
     ax.set_title(f"level for all: the error falls like $m^{{-1/2}}$ ($l={depth}$)")
     style.label_ends(ax, ends)
     fewest = curves.fewest(records, "error", "activation", "m")
-    bars = f"bars: 95 %, {fewest} networks a point; right: exponents, 95 % bootstrap intervals"
+    bars = f"bars: 95 %, {fewest} networks a point; right: exponents, 95 % intervals"
     style.footnote(figure, "dashed: φ' does not jump", bars)
     return figure
 

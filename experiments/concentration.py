@@ -152,7 +152,7 @@ def draw(records: Records) -> Figure:
     style.letter(axes[0] if len(panels) > 1 else [])
     seeds = curves.fewest(ok, "operator", "activation", "data", "schedule", "m", "depth")
     bars = f"n = {ok[0].cell.n}; bars: 95 %, {seeds} or more networks a point"
-    style.footnote(figure, bars, "brackets: 95 % bootstrap intervals of the exponents")
+    style.footnote(figure, bars, "brackets: 95 % intervals of the exponents")
     return figure
 
 

@@ -119,7 +119,7 @@ def draw(records: Records) -> Figure:
     cell = ok[0].cell
     fewest = curves.fewest(ok, "operator", "activation", "depth", "outputs")
     note = f"m = {cell.m}, n = {cell.n}; bars: 95 %, {fewest} or more networks a point"
-    style.footnote(figure, note, "brackets: 95 % bootstrap intervals")
+    style.footnote(figure, note, "brackets: 95 % intervals")
     return figure
 
 

@@ -67,12 +67,10 @@ def draw(records: Records) -> Figure:
     ok = records.ok
     for ax, (what, (name, label)) in zip(axes, DISTANCES.items(), strict=True):
         curves.by_activation(ax, ok, "d", what, scale=lambda d: d, shift=0.015)
-        style.log_axes(ax, ok.values("d"), y=False)
-        ax.set(
-            xlabel="inputs $d$ ($p=\\gamma_2 d$, $n=\\gamma_1 dp$)", ylabel=label, ylim=(0, None)
-        )
+        style.log_axes(ax, ok.values("d"))
+        ax.set(xlabel="inputs $d$ ($p=\\gamma_2 d$, $n=\\gamma_1 dp$)", ylabel=label)
         ax.set_title(f"level: {name} falls like $1/d$")
-        style.legend_below(ax, 1)
+        style.legend_below(ax, 1, under=-0.3)
     style.letter(axes)
     cell = ok[0].cell
     ratios = rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$"
@@ -89,8 +87,8 @@ def tables(records: Records) -> dict[str, Table]:
         fits = [curves.fit_of(*curves.groups(cells, "d", what)) for what in DISTANCES]
         _, found = curves.groups(cells, "d", "kolmogorov")
         rows.append((style.word(name), *(mean(one) for one in found), *fits))
-    columns = [f"Kolmogorov, d = {d}" for d in sizes]
-    return {"": Table(("φ", *columns, "exponent in d", "of Wasserstein's"), rows)}
+    columns = [f"d = {d}" for d in sizes]
+    return {"": Table(("φ, Kolmogorov", *columns, "exponent in d", "of Wasserstein's"), rows)}
 
 
 if __name__ == "__main__":

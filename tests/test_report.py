@@ -8,9 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from ntk_eoc.estimates import Estimate, Exponent, Quantile
-from ntk_eoc.report import style, tables
+from ntk_eoc.estimates import Estimate, Exponent, Quantile, interval
+from ntk_eoc.report import curves, style, tables
 from ntk_eoc.report.tables import Table
+from ntk_eoc.sweeps import config
+from ntk_eoc.sweeps.records import Record, Records
 
 
 @pytest.mark.parametrize(
@@ -90,3 +92,35 @@ def test_exact_log_ticks_are_few_and_inside(low, high):
     assert len(set(labels)) == len(labels)
     if low > 1e-3 and high < 1e4:
         assert [float(label) for label in labels] == pytest.approx(list(ticks))
+
+
+def test_exact_ends_are_those_of_the_estimators():
+    draws = np.random.default_rng(0).lognormal(size=12)
+    assert curves.ends(draws) == pytest.approx(interval(draws)[:3])
+    found = Quantile(1.0, 0.5, math.inf, 9)
+    assert curves.ends(found) == (1.0, 0.5, math.inf)
+    middle, low, high = curves.ends(Estimate(2.0, 0.1, 11))
+    assert (middle, high - middle) == (2.0, pytest.approx(0.1 * 2.228139, rel=1e-6))
+    assert middle - low == pytest.approx(high - middle)
+
+
+def test_exact_a_curve_needs_two_positive_means_to_have_an_exponent():
+    rng = np.random.default_rng(0)
+    draws = [rng.lognormal(size=20), rng.lognormal(size=20) / 2]
+    assert curves.fitted("relu", [1, 2], draws).startswith("relu: −")
+    assert curves.fitted("relu", [1], draws[:1]) == "relu"
+    assert curves.fitted("relu", [1, 2], [draws[0], -draws[1]]) == "relu"
+
+
+def test_exact_groups_are_the_draws_at_each_value():
+    class Cell(config.Cell):
+        m: int
+
+    made = [
+        Record(Cell(m=m, seeds=2, first_seed=first), {"y": np.array([m, first])}, "ok", {})
+        for m, first in ((4, 2), (2, 0), (4, 0))
+    ]
+    xs, draws = curves.groups(Records(made), "m", "y")
+    assert xs == [2, 4]
+    assert [list(one) for one in draws] == [[2, 0], [4, 0, 4, 2]]
+    assert curves.fewest(Records(made), "y", "m") == 2
