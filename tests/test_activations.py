@@ -1,8 +1,11 @@
+import pickle
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import ntk_eoc as ne
+from ntk_eoc.activations.named import NAMED
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,13 @@ def test_bad_input_is_refused():
         ne.Init(ne.activation("relu"), 0.0)
     with pytest.raises(ValueError, match="`sigma_b` must be a finite number >= 0"):
         ne.Init(ne.activation("relu"), 1.0, -0.1)
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_exact_named_activations_and_their_inits_pickle(name):
+    act = ne.activation(name)
+    init = ne.Init(act, 1.1, 0.1)
+    assert pickle.loads(pickle.dumps(act)) == act
+    assert pickle.loads(pickle.dumps(init)) == init
+    bent = ne.abs_linear(0.3, 0.4)
+    assert pickle.loads(pickle.dumps(bent)) is bent

@@ -1,7 +1,9 @@
 """The named activations: where a string of a config or of the command line becomes a function."""
 
+import copyreg
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from jaxtyping import Array
 
 from ntk_eoc import user_code
 from ntk_eoc.activations import duals
-from ntk_eoc.activations.core import Activation, abs_linear
+from ntk_eoc.activations.core import AbsLinear, Activation, abs_linear
 from ntk_eoc.checks import unknown_name
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 2017
@@ -121,6 +123,19 @@ NAMED: dict[str, Callable[[], Activation]] = {
     "abs": partial(abs_linear, 0.0, 1.0, "abs"),
     **{act.name: partial(lambda act: act, act) for act in (*_SMOOTH, *_KINKED)},
 }
+
+
+def _by_name(act: Activation) -> Any:
+    """How to pickle an activation: by name where it has one here, as JAX's functions have none."""
+    if isinstance(act, AbsLinear):
+        return abs_linear, (act.a, act.b, act.name)
+    if act.name in NAMED and NAMED[act.name]() is act:
+        return activation, (act.name,)
+    return object.__reduce_ex__(act, 4)
+
+
+copyreg.pickle(Activation, _by_name)
+copyreg.pickle(AbsLinear, _by_name)
 
 
 def activation(name: str) -> Activation:

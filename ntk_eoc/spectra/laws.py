@@ -145,7 +145,7 @@ class SpectralLaw:
             middle = (lo + hi) / 2
             below = self.cdf(middle) < np.minimum(u.ravel(), 1 - 1e-12)
             lo, hi = np.where(below, middle, lo), np.where(below, hi, middle)
-        return hi.reshape(u.shape)
+        return np.maximum(hi, self.bounds[0]).reshape(u.shape) if u.size else hi.reshape(u.shape)
 
     def moment(self, k: int) -> float:
         """∫ t^k."""

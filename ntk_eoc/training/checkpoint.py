@@ -25,9 +25,14 @@ def _orbax() -> Any:
     return ocp
 
 
-def _fingerprint(state: State, marks: np.ndarray) -> np.ndarray:
-    """A hash of how the training began: a checkpoint of another one is not resumed."""
-    found = hashlib.sha256(marks.tobytes())
+def _fingerprint(advance: Advance, state: State, spans: np.ndarray) -> np.ndarray:
+    """A hash of how training began and goes on: a checkpoint of another one is not resumed.
+
+    The compiler's input holds what the closure does: data, loss, optimiser, rate, batch and key.
+    """
+    found = hashlib.sha256(spans.tobytes())
+    program = jax.jit(advance).lower(state, spans).as_text()
+    found.update(program.partition("\n")[2].encode())  # without the name of the function
     for leaf in jax.tree.leaves((state.params, state.record)):
         found.update(np.asarray(leaf).tobytes())
     return np.frombuffer(found.digest(), np.uint8)
@@ -54,10 +59,11 @@ def train_with_checkpoints(
 
     Raises:
         ModuleNotFoundError: If Orbax is not installed.
-        ValueError: If the folder holds checkpoints of a training that began otherwise.
+        ValueError: If the folder holds checkpoints of another training.
     """
     ocp, every = _orbax(), require_count("every", every)
-    spans, own = spans_to(marks), _fingerprint(state, np.asarray(marks, np.int32))
+    spans = spans_to(marks)
+    own = _fingerprint(advance, state, spans)
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
     with ocp.CheckpointManager(Path(folder).absolute(), options=options) as manager:
         done = manager.latest_step() or 0
@@ -94,7 +100,7 @@ def _restore(
         found, same = {}, False
         reason = str(error).splitlines()[0]
     else:
-        reason = "it began from other parameters, data or marks"
+        reason = "it is of other parameters, data, marks, loss, optimiser, batches or key"
     require(
         same, "folder", f"one of this training's checkpoints ({reason})", str(manager.directory)
     )

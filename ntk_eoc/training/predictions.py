@@ -69,9 +69,9 @@ def predict_test(
     start = np.asarray(f0_test, np.float64)
     shape = (len(cross), *error.shape[1:])
     require(start.shape == shape, "f0_test", f"of shape {shape}", start.shape)
-    found = rule(modes.values)
+    response = _response(modes, rule)
     return start[None] - np.einsum(
-        "qp,tp,p...->tq...", cross @ modes.vectors, found.response, error, optimize=True
+        "qp,tp,p...->tq...", cross @ modes.vectors, response, error, optimize=True
     )
 
 
@@ -113,7 +113,8 @@ def ensemble_variance_train(
     v = modes.vectors
     middle = v.T @ _covariance(modes, "nngp", nngp, len(v)) @ v
     rows = (v * r for r in rule(modes.values).residual)
-    return np.stack([np.einsum("ip,ip->i", row @ middle, row) for row in rows])
+    found = [np.einsum("ip,ip->i", row @ middle, row) for row in rows]
+    return np.maximum(np.stack(found), 0.0)  # where it is 0, rounding has either sign
 
 
 def ensemble_variance_test(
@@ -141,8 +142,9 @@ def ensemble_variance_test(
     joint = _covariance(modes, "nngp_cross", nngp_cross, len(cross)) @ v
     own = np.asarray(nngp_test, np.float64)
     require(own.shape == (len(cross),), "nngp_test", f"of shape {(len(cross),)}", own.shape)
-    a = ((cross @ v) * g for g in rule(modes.values).response)
-    return np.stack([own + np.einsum("qp,qp->q", row @ middle - 2 * joint, row) for row in a])
+    a = ((cross @ v) * g for g in _response(modes, rule))
+    found = [own + np.einsum("qp,qp->q", row @ middle - 2 * joint, row) for row in a]
+    return np.maximum(np.stack(found), 0.0)  # where it is 0, rounding has either sign
 
 
 def steps_to_loss(
@@ -167,12 +169,14 @@ def steps_to_loss(
     require(0 < require_number("fraction", fraction) < 1, "fraction", "in (0, 1)", fraction)
     error = _residual(modes, y, f0)[1]
     weight = (error**2).reshape(len(error), -1).sum(1)
-    base = (1 - rate * modes.values) ** 2
+    pull = rate * modes.values
+    with np.errstate(divide="ignore"):  # log (1 − ηλ)², which keeps ηλ far below a rounding of 1
+        decay = 2 * np.where(pull < 0.5, np.log1p(-np.minimum(pull, 0.5)), np.log(np.abs(1 - pull)))
 
     def reached(t: int) -> bool:
-        return bool(weight @ base ** float(t) <= fraction * weight.sum())
+        return bool(weight @ np.exp(decay * float(t)) <= fraction * weight.sum())
 
-    if weight[base >= 1].sum() > fraction * weight.sum():
+    if weight[decay >= 0].sum() > fraction * weight.sum():
         return math.inf
     high = 1
     while not reached(high):
@@ -182,6 +186,15 @@ def steps_to_loss(
         middle = (low + high) // 2
         low, high = (low, middle) if reached(middle) else (middle, high)
     return float(high)
+
+
+def _response(modes: Modes, rule: Rule) -> Float[np.ndarray, "t nk"]:
+    """g_t(λ), and 0 where λ = 0.
+
+    K(x, X) is orthogonal to an eigenvector of eigenvalue 0, but only up to rounding, and g_t grows
+    with t there.
+    """
+    return np.where(modes.values > 0, rule(modes.values).response, 0.0)
 
 
 def _residual(

@@ -81,7 +81,7 @@ class State(NamedTuple):
         params: θ_t; kept as they were at a step that diverged.
         optimiser: Its state.
         order: The present epoch's order of the points.
-        scale: Loss at the start plus loss of outputs 0: a blow-up is relative to it.
+        scale: |loss| at the start plus |loss| of outputs 0: a blow-up is relative to it.
         diverged_at: Step at which the loss was not finite or `BLOW_UP` times the scale; −1 if none.
         record: Last observation before that.
     """
@@ -101,7 +101,8 @@ def begin(problem: Problem, params: Any, observe: Observe) -> State:
         params=params,
         optimiser=problem.optimiser.init(params),
         order=jnp.arange(len(problem.x), dtype=jnp.int32),
-        scale=problem.loss(outputs, problem.y) + problem.loss(jnp.zeros_like(outputs), problem.y),
+        scale=abs(problem.loss(outputs, problem.y))
+        + abs(problem.loss(jnp.zeros_like(outputs), problem.y)),
         diverged_at=jnp.asarray(-1, jnp.int32),
         record=observe(params),
     )
@@ -124,8 +125,15 @@ def _rows(problem: Problem, key: Array, step: Array, order: Array) -> tuple[Arra
 
 def _step(problem: Problem, key: Array, step: Array, state: State) -> State:
     x, y, order = _rows(problem, key, step, state.order)
-    value, slope = jax.value_and_grad(lambda p: problem.loss(problem.f(p, x), y))(state.params)
-    updates, optimiser = problem.optimiser.update(slope, state.optimiser, state.params)
+
+    def objective(params: Any) -> Array:
+        return problem.loss(problem.f(params, x), y)
+
+    value, slope = jax.value_and_grad(objective)(state.params)
+    # Line searches, such as that of `optax.lbfgs`, ask for the objective too.
+    updates, optimiser = optax.with_extra_args_support(problem.optimiser).update(
+        slope, state.optimiser, state.params, value=value, grad=slope, value_fn=objective
+    )
     alive = (state.diverged_at < 0) & (value <= BLOW_UP * state.scale)  # false for NaN
     updates = jax.tree.map(lambda u: jnp.where(alive, u, jnp.zeros_like(u)), updates)
     return state._replace(

@@ -142,3 +142,10 @@ def test_exact_the_textbook_product_knows_its_moments():
     for c in (1e-4, 0.3, 50.0):
         law = free_multiplicative_convolution(marchenko_pastur(c), mu)
         assert check(law, mu.moment(1), mu.moment(2) + c * mu.moment(1) ** 2)
+
+
+@pytest.mark.parametrize("law", [uniform(1.0, 2.0), marchenko_pastur(0.5), from_atoms([0.0, 1.0])])
+def test_exact_the_quantile_of_0_is_the_lower_end(law):
+    assert law.quantile(0.0) == law.bounds[0]
+    np.testing.assert_allclose(law.quantile(1.0), law.bounds[1])
+    np.testing.assert_array_equal(law.quantile([]), np.zeros(0))

@@ -209,3 +209,50 @@ def test_exact_float32_kernels_are_taken_for_what_they_are(key):
     modes = eigenmodes(np.asarray(x @ x.T))  # rank 3: float32 rounding is no eigenvalue
     assert (modes.values[:3] == 0).all()
     assert (modes.values[3:] > 0).all()
+
+
+@pytest.mark.parametrize("rule", [flow([1e5, 1e8, 1e10, 1e14]), descent(0.1, [10**5, 10**12])])
+@pytest.mark.parametrize("rank", [1, 5, 11])
+def test_exact_what_a_singular_kernel_cannot_learn_stays_where_it_is(rule, rank):
+    """K of low rank up to float32: the prediction tends to the interpolant, and does not grow."""
+    rng = np.random.default_rng(rank)
+    features = rng.normal(size=(15, rank))
+    k = (features @ features.T).astype(np.float32)
+    modes = eigenmodes(k[:12, :12] / np.float32(12))
+    assert int((modes.values == 0).sum()) == 12 - rank
+    y = features[:12] @ rng.normal(size=rank)
+    found = predict_test(modes, rule, k[12:, :12] / 12, y, np.zeros(12), np.zeros(3))
+    with pytest.warns(UserWarning, match="singular"):
+        last = ridgeless(modes, k[12:, :12] / 12, y)
+    np.testing.assert_allclose(found[-1], last, rtol=1e-6)
+    variance = ensemble_variance_test(
+        modes, rule, k[12:, :12] / 12, k[:12, :12], k[12:, :12], np.diag(k)[12:]
+    )
+    assert np.all(variance >= 0)
+    assert np.all(variance <= 1.001 * np.diag(k)[12:])
+
+
+@pytest.mark.parametrize("pull", [1e-3, 1e-12, 1e-15, 1e-16, 1e-20, 1e-30])
+def test_exact_steps_to_loss_far_below_rounding(pull):
+    modes = eigenmodes(np.eye(2))
+    steps = steps_to_loss(modes, pull, np.array([1.0, 0.0]), np.zeros(2), 0.5)
+    # (1 − ηλ)^{2t} = ½
+    np.testing.assert_allclose(steps, np.ceil(np.log(2) / 2 / -np.log1p(-pull)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("momentum", [0.9, 1 - 1e-6, 1 - 1e-10, 1 - 1e-14])
+@pytest.mark.parametrize("steps", [10, 10**4, 10**7])
+def test_exact_heavy_ball_near_momentum_one(momentum, steps):
+    mp = pytest.importorskip("mpmath")
+    with mp.workdps(60):
+        for value in (1.0, 1e-3, 1e-9):
+            rate, mu = mp.mpf(0.1), mp.mpf(momentum)
+            pull = rate * mp.mpf(value)
+            step = mp.matrix([[1 - pull, -mu * pull, 0], [1, mu, 0], [rate, rate * mu, 1]])
+            residual, _, response = step**steps * mp.matrix([1, 0, 0])
+            found = descent(0.1, [steps], momentum)(np.array([value]))
+            # squaring 23 times doubles the rounding of the phase each time
+            error = 2e-16 * steps + 1e-13
+            assert abs(found.residual[0, 0] - float(residual)) < error
+            scale = float(abs(response)) + 1 / value
+            assert abs(found.response[0, 0] - float(response)) < error * scale

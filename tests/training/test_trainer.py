@@ -143,7 +143,7 @@ def test_exact_checkpoints_resume_with_the_same_bits(tmp_path):
     calls = []
 
     def killed(state, spans):
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise KeyboardInterrupt
         calls.append(len(spans))
         return compiled(state, spans)
@@ -153,12 +153,70 @@ def test_exact_checkpoints_resume_with_the_same_bits(tmp_path):
     resumed = train_with_checkpoints(tmp_path / "run", compiled, start, marks, 2)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert calls == [2, 2]
+    assert calls == [len(marks), 2, 2]  # the first is a trace, for the fingerprint
 
     other = begin(problem, weights(2.0), observe)
-    message = "`folder` must be one of this training's checkpoints .it began from other parameters"
+    message = "`folder` must be one of this training's checkpoints .it is of other parameters"
     with pytest.raises(ValueError, match=message):
         train_with_checkpoints(tmp_path / "run", compiled, other, marks, 2)
+
+
+@pytest.mark.parametrize("changed", ["rate", "momentum", "batch", "key", "targets", "loss"])
+def test_exact_checkpoints_of_another_training_are_refused(tmp_path, changed):
+    def start(rate=0.2, momentum=0.9, batch=2, key=5, shift=0.0, loss=squared_error):
+        x, y = INSIDE
+        problem = Problem(f, x, y + shift, loss, optax.sgd(rate, momentum), batch=batch)
+        observe = observer(weights())
+        step = jax.jit(partial(advance, problem, observe, jax.random.key(key)))
+        return train_with_checkpoints(
+            tmp_path, step, begin(problem, weights(), observe), np.array([0, 3]), 2
+        )
+
+    other = {
+        "rate": {"rate": 0.002},
+        "momentum": {"momentum": 0.8},
+        "batch": {"batch": 1},
+        "key": {"key": 6},
+        "targets": {"shift": 1e-3},
+        "loss": {"loss": lambda a, b: 2 * squared_error(a, b)},
+    }[changed]
+    start()
+    with pytest.raises(ValueError, match="`folder` must be one of this training's checkpoints"):
+        start(**other)
+    start()  # and the same goes on
+
+
+@pytest.mark.parametrize("offset", [-1.0, -1e3, 1.0])
+def test_exact_a_loss_below_zero_trains_as_its_like_above(offset):
+    """A constant in the loss changes no step, whatever sign it gives."""
+
+    def trained(loss):
+        problem = Problem(f, *INSIDE, loss, optax.sgd(0.1))
+        state, _ = train(problem, weights(), np.array([20]), jax.random.key(0), lambda p: p)
+        assert int(state.diverged_at) == -1
+        return state.params
+
+    plain, moved = trained(squared_error), trained(lambda a, b: squared_error(a, b) + offset)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(moved), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_exact_a_line_search_minimises_a_parabola():
+    x = jnp.array([[1.0, 0.5], [0.2, 1.0]])
+    y = jnp.array([[1.0], [-2.0]])
+    linear = lambda w, x: x @ w  # noqa: E731
+    problem = Problem(linear, x, y, squared_error, optax.lbfgs())
+    state, _ = train(problem, jnp.zeros((2, 1)), np.array([15]), jax.random.key(0), lambda w: w)
+    np.testing.assert_allclose(state.params, jnp.linalg.solve(x, y), rtol=1e-8)
+
+
+def test_exact_training_keeps_its_dtype_under_strict_promotion():
+    with jax.numpy_dtype_promotion("strict"):
+        params = jax.tree.map(lambda a: a.astype(jnp.float32), weights())
+        data = (a.astype(jnp.float32) for a in INSIDE)
+        problem = Problem(f, *data, squared_error, optax.sgd(0.1, 0.9), batch=2)
+        state, _ = train(problem, params, np.array([3]), jax.random.key(0), lambda p: p)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
 
 
 def test_exact_marks_are_logarithmic_with_both_ends():
