@@ -17,13 +17,13 @@ from _cells import init_of, inputs, point_of
 from _fresh import SCHEDULES, cost, deviations, draws, hidden_widths, limit
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from ntk_eoc.report.table import Table
 from scipy.special import ndtri
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import Estimate, mean
 from ntk_eoc.finite_width.draws import norms
 from ntk_eoc.report import curves, style
-from ntk_eoc.report.table import Table
 from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure", "tables"]
@@ -104,7 +104,7 @@ def _variances(ax: Axes, records: Records) -> None:
             ax.plot([m, m], [1 - 2 * error, 1 + 2 * error], color="0.7", zorder=0)
     style.level(ax, 1)
     style.log_axes(ax, records.values("m"), y=False)
-    ax.set(xlabel="width $m$", ylabel="variance, measured / predicted")
+    ax.set(xlabel="width $m$", ylabel="variance over the law's")
     ax.set_title("every pair of inputs")
 
 
@@ -146,7 +146,7 @@ def _quantiles(ax: Axes, records: Records, label: str, pair: int, color: str) ->
     ax.plot(normal[kept], values[kept], ".", markersize=3, color=color)
     ax.plot([-4, 4], [-4, 4], color="0.4", linewidth=0.8)
     ax.set(xlabel="Gaussian quantile", ylabel="measured quantile")
-    ax.set_title(f"{label}: on the line it is the law")
+    ax.set_title(f"quantiles {label}")
 
 
 def _most_drawn(records: Records) -> Records:
