@@ -111,7 +111,7 @@ def _compute(figures: bool, *, config: Path, **options: Any) -> None:
 
 
 @app.command(name="figures")
-def draw(dir: Path, *, out: Path | None = None) -> None:
+def draw(dir: Path, *, out: Path | None = None, trust: Flag = False) -> None:
     """Draw the figures of a run, as PNG and PDF, and write its tables, as Markdown and CSV.
 
     Parameters
@@ -120,6 +120,8 @@ def draw(dir: Path, *, out: Path | None = None) -> None:
         Folder of the run.
     out
         Folder of both [default: figures and tables, in the run's folder].
+    trust
+        Run the experiment's code, though it was never run on this account.
     """
     os.environ["MPLBACKEND"] = "agg"  # to files; a notebook's may not be there
     from ntk_eoc.report import figures as report
@@ -128,7 +130,7 @@ def draw(dir: Path, *, out: Path | None = None) -> None:
     from ntk_eoc.sweeps.errors import UserError
     from ntk_eoc.sweeps.records import load
 
-    records, experiment = load(dir)
+    records, experiment = load(dir, trust)
     if not records.ok:
         raise UserError(f"`dir` must hold at least one finished cell, got '{dir}' with none.")
     note, name = words.gaps(records), Path(folders.read(dir).config).stem
@@ -200,7 +202,7 @@ def verify(dir: Path) -> None:
 
 
 @app.command
-def collect(dir: Path, *, to: Path) -> None:
+def collect(dir: Path, *, to: Path, trust: Flag = False) -> None:
     """Write all arrays of a run to one netCDF file, and its scalars to a CSV table beside it.
 
     Parameters
@@ -209,30 +211,41 @@ def collect(dir: Path, *, to: Path) -> None:
         Folder of the run.
     to
         File to write, .nc.
+    trust
+        Run the experiment's code, though it was never run on this account.
     """
     from ntk_eoc.sweeps.collect import collect as collect_run
 
-    for path in collect_run(dir, to):
+    for path in collect_run(dir, to, trust):
         say(str(path))
 
 
 @app.command
-def eoc(activation: str, *, sigma_b: float | None = None, out: Path = Path()) -> None:
+def eoc(
+    activation: str,
+    *,
+    sigma_b: float | None = None,
+    q: float | None = None,
+    out: Path = Path(),
+) -> None:
     """Say where the edge of chaos of an activation is, its class and limits, and draw them.
 
     Parameters
     ----------
     activation
-        A name, or module:function, or path/to/file.py:function, of your own.
+        A name, or FILE.py:NAME or package.module:NAME of your own.
     sigma_b
         Standard deviation of the biases of the point to show.
+    q
+        Fixed point of the variance map of the point to show, in place of sigma_b.
     out
         Folder of the figure.
     """
+    os.environ["MPLBACKEND"] = "agg"
     with numerical():
         from ntk_eoc.report import eoc_card
 
-        eoc_card.main(activation, sigma_b, out)
+        eoc_card.main(activation, sigma_b, q, out)
 
 
 @app.command(name="list")

@@ -4,6 +4,7 @@ A new one is a function `(seed) -> x` or `-> (x, y)` in a file of the user's, ca
 "FILE.py:NAME"; a table of names exists only for what ships.
 """
 
+import os
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -46,6 +47,13 @@ Raw = tuple[np.ndarray, np.ndarray | None]
 def _sphere(dimension: str, n: int, rng: np.random.Generator) -> Raw:
     text = dimension or str(DEFAULT_DIMENSION)
     require(text.isdecimal() and int(text) >= 1, "data", 'like "sphere:64"', f"sphere:{text}")
+    held = 8.0 * n * int(text)
+    most = 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if held > most:
+        raise ValueError(
+            f"`data` must fit into half of the memory, {most / 2**30:.3g} GiB, got"
+            f" 'sphere:{text}' with n = {n:,}: {held / 2**30:,.3g} GiB."
+        )
     return rng.standard_normal((n, int(text))), None
 
 

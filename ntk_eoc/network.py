@@ -17,10 +17,11 @@ from flax import nnx
 from jax.lax import Precision
 from jaxtyping import Array, ArrayLike, Float
 
-from ntk_eoc.checks import require_count, unknown_name
+from ntk_eoc.checks import require, require_count, unknown_name
 from ntk_eoc.eoc import Init
 
 Params = dict[str, Any]
+DEEPEST = 1_000_000
 
 SCHEDULES: dict[str, Callable[[int, int], int]] = {
     "constant": lambda k, m: m,
@@ -41,11 +42,13 @@ def widths(schedule: str, m: int, depth: int, outputs: int = 1) -> tuple[int, ..
         outputs: m_l.
 
     Raises:
-        ValueError: If the schedule is unknown or a number is not a positive integer.
+        ValueError: If the schedule is unknown, a number is not a positive integer, or there would
+            be more than a million layers.
     """
     if schedule not in SCHEDULES:
         raise ValueError(unknown_name("schedule", schedule, SCHEDULES))
     m, depth = require_count("m", m), require_count("depth", depth)
+    require(depth <= DEEPEST, "depth", f"<= {DEEPEST:,} for a network", depth)
     hidden = (SCHEDULES[schedule](k, m) for k in range(1, depth))
     return (*hidden, require_count("outputs", outputs))
 

@@ -46,7 +46,7 @@ def test_exact_new_activation_gets_its_card(folder):
     assert ran.returncode == 0, ran.stderr
     assert "bent: kinked" in ran.stdout
     assert "3/4 I + 1/4" in ran.stdout
-    assert (folder / "eoc_bent.png").stat().st_size > 20_000
+    assert (folder / "eoc_bent_sigma_b0.2.png").stat().st_size > 20_000
 
 
 def test_exact_new_activation_in_python(folder):

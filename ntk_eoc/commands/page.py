@@ -6,7 +6,7 @@ from ntk_eoc.commands.start import keep_compilations
 from ntk_eoc.terminal import say
 
 
-def page(*dirs: Path, to: Path, title: str | None = None) -> None:
+def page(*dirs: Path, to: Path, title: str | None = None, trust: bool = False) -> None:
     """Write one HTML file of runs: figures, tables, verdicts, configs, where the numbers are from.
 
     It opens anywhere, needs no network and no other file.
@@ -19,6 +19,8 @@ def page(*dirs: Path, to: Path, title: str | None = None) -> None:
         File to write, .html.
     title
         Of the page [default: the run's, or how many there are].
+    trust
+        Run the code of experiments, though they were never run on this account.
     """
     keep_compilations()
     import jax
@@ -26,4 +28,4 @@ def page(*dirs: Path, to: Path, title: str | None = None) -> None:
     from ntk_eoc.report import html_page
 
     jax.config.update("jax_enable_x64", True)
-    say(str(html_page.write(dirs, to, title or "")))
+    say(str(html_page.write(dirs, to, title or "", trust)))

@@ -43,15 +43,16 @@ class EdgeSummary:
     scales: DepthScales | None
 
 
-def summarise(act: Activation, sigma_b: float | None = None) -> EdgeSummary:
-    """Summarise φ at its edge of chaos, at the point with `sigma_b` if it is given.
+def summarise(act: Activation, sigma_b: float | None = None, q: float | None = None) -> EdgeSummary:
+    """Summarise φ at its edge of chaos, at the point that `edge_of_chaos` returns.
 
-    Otherwise the point is the one with χ_∥ = 1 if it is unique, else the one with q nearest 1.
+    Where none is asked for and no single one is, the summary has no point and says why.
 
     Raises:
         ActivationError: If φ cannot be integrated, or is linear.
+        ValueError: If there is no point with the `sigma_b` or the `q` that is asked for.
     """
-    point, why = _choose(act, sigma_b)
+    point, why = _choose(act, sigma_b, q)
     curve = edge_curve(act)
     listed = curve.exists.any() and not isinstance(act, AbsLinear)
     return EdgeSummary(
@@ -68,20 +69,15 @@ def summarise(act: Activation, sigma_b: float | None = None) -> EdgeSummary:
     )
 
 
-def _choose(act: Activation, sigma_b: float | None) -> tuple[Init | None, str]:
+def _choose(act: Activation, sigma_b: float | None, q: float | None) -> tuple[Init | None, str]:
     """Return a point of the edge, and why it is that one, or why there is none."""
+    if sigma_b is not None or q is not None:
+        chosen = f"σ_b = {sigma_b:g}" if sigma_b is not None else f"q = {q:g}"
+        return edge_of_chaos(act, sigma_b=sigma_b, q=q), f"the point with {chosen}"
+    line = isinstance(act, AbsLinear)
     try:
-        if sigma_b is not None:
-            return edge_of_chaos(act, sigma_b=sigma_b), f"the point with σ_b = {sigma_b:g}"
-        if isinstance(act, AbsLinear):
-            return edge_of_chaos(act), "the line's q = 1"
-        return edge_of_chaos(act), "the point with χ_∥ = 1"
+        return edge_of_chaos(act), "the line's q = 1" if line else "the point with χ_∥ = 1"
     except ActivationError:
         raise
     except ValueError as error:
-        curve = edge_curve(act)
-        if sigma_b is not None or not curve.exists.any():
-            return None, str(error)
-        there = curve.q[curve.exists]
-        q = float(np.clip(1.0, there[0], there[-1]))
-        return edge_of_chaos(act, q=q), "no single point has χ_∥ = 1; this has q nearest 1"
+        return None, str(error)

@@ -52,18 +52,19 @@ class Account:
     trouble: str = ""
 
 
-def account(folder: Path, name: str) -> Account:
+def account(folder: Path, name: str, trust: bool = False) -> Account:
     """Return what there is to tell of a run's folder.
 
     Args:
         folder: Of the run.
         name: Unique on the page.
+        trust: Whether to run the code of an experiment that was never run on this account.
 
     Raises:
         UserError: If it is not the folder of a run, or its experiment cannot be loaded.
     """
     run = folders.read(folder)
-    records, experiment = load(folder)
+    records, experiment = load(folder, trust)
     told = Account(name, records.title or run.name)
     told.headline, told.paragraphs = docstring(experiment.source)
     full = Path(run.config).stem.removesuffix("_small")

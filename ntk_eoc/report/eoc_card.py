@@ -143,11 +143,12 @@ def _draw_curve(ax: Axes, curve: EdgeCurve, init: Init | None, act: Activation) 
         if there.any():
             ax.set_ylim(-1, 1)
         return
-    there = there & (curve.q <= 25)
+    most = max(25.0, curve.q[there][0] * 4)
+    there = there & (curve.q <= most)
     ax.plot(curve.sigma_w[there], np.sqrt(np.maximum(curve.sigma_b2[there], 0)), label="edge")
     if init is not None:
         ax.plot([init.sigma_w], [init.sigma_b], "o", color="k", label=f"$q={init.q:.3g}$")
-    ax.set(xlabel=r"$\sigma_w$", ylabel=r"$\sigma_b$", title=r"edge of chaos, $q\leq 25$")
+    ax.set(xlabel=r"$\sigma_w$", ylabel=r"$\sigma_b$", title=f"edge of chaos, $q\\leq {most:.3g}$")
     ax.legend()
 
 
@@ -181,23 +182,30 @@ def draw(summary: EdgeSummary) -> Figure:
     return figure
 
 
-def main(name: str, sigma_b: float | None = None, out: Path | None = None) -> list[Path]:
+def main(
+    name: str, sigma_b: float | None = None, q: float | None = None, out: Path | None = None
+) -> list[Path]:
     """Print the card of an activation and write its figure; return the figure's paths.
 
     Args:
         name: A named activation, or `FILE.py:NAME`, or `package.module:NAME`.
-        sigma_b: The point of the curve to show; the one with χ_∥ = 1 unless given.
+        sigma_b: The point of the curve to show, as of `edge_of_chaos`.
+        q: The same; the one point with χ_∥ = 1, if neither is given.
         out: Folder of the figure; the current one unless given.
 
     Raises:
-        ValueError: If the activation cannot be used; the message says what to do.
+        ValueError: If the activation cannot be used or the point asked for does not exist; the
+            message says what to do. Nothing is written then.
     """
     start = time.perf_counter()
     act = activation(name)
-    summary = summarise(act, sigma_b)
+    summary = summarise(act, sigma_b, q)
     print(describe(summary))
     with style.context():
-        paths = figures.save(draw(summary), (out or Path()) / f"eoc_{act.name}")
+        asked = {"sigma_b": sigma_b, "q": q}
+        words = [f"{letter}{value:.12g}" for letter, value in asked.items() if value is not None]
+        stem = "_".join(["eoc", act.name, *words])
+        paths = figures.save(draw(summary), (out or Path()) / stem)
     for path in paths:
         print(f"figure          {path}")
     print(f"time            {time.perf_counter() - start:.1f} s")

@@ -11,17 +11,19 @@ from ntk_eoc.report.tables import Table, shown
 from ntk_eoc.report.vector import plain
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.files import write_whole
 
 UNFOLDED = 3  # a page of more runs than that begins folded
 
 
-def write(dirs: Sequence[Path], to: Path, title: str = "") -> Path:
+def write(dirs: Sequence[Path], to: Path, title: str = "", trust: bool = False) -> Path:
     """Write the page of runs and return its path.
 
     Args:
         dirs: Folders of runs, or folders that hold such folders.
         to: The file, .html.
         title: Of the page; says how many runs it has unless given.
+        trust: Whether to run the code of experiments that were never run on this account.
 
     Raises:
         UserError: If a folder is not a run's, or the file cannot be written.
@@ -30,8 +32,8 @@ def write(dirs: Sequence[Path], to: Path, title: str = "") -> Path:
         raise UserError(f"`--to` must be an .html file, got '{to}'.")
     if not to.parent.is_dir():
         raise UserError(f"`--to` must be a file in an existing folder, got '{to}'.")
-    accounts = [account(folder, name) for name, folder in _named(dirs)]
-    to.write_text(page(accounts, title), encoding="utf-8")
+    accounts = [account(folder, name, trust) for name, folder in _named(dirs)]
+    write_whole(to, page(accounts, title).encode())
     return to
 
 

@@ -4,17 +4,19 @@ Needs the extra `cluster`. Records are written inside the task, into the run's f
 every worker has to see under the same path.
 """
 
+import asyncio
 import time
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from ntk_eoc.sweeps import worker
-from ntk_eoc.sweeps.errors import UserError, WorkerDiedError
+from ntk_eoc.sweeps.errors import StoppedError, UserError, WorkerDiedError
 from ntk_eoc.sweeps.pool import Pool
 from ntk_eoc.sweeps.worker import Outcome, Setup
 
 AHEAD = 2  # cells a worker holds, so that it never waits for the next
 RECOUNT = 2.0  # seconds between two counts of the workers, which come and go
+PATIENCE = 30.0  # seconds that a scheduler may take to answer, or to find its first worker
 
 
 def connect(setup: Setup, kind: str | None, scheduler: str | None, workers: int) -> Pool:
@@ -40,13 +42,38 @@ def connect(setup: Setup, kind: str | None, scheduler: str | None, workers: int)
     dask.config.set({"distributed.scheduler.allowed-failures": 0})
     cluster = None if scheduler else _start(kind, workers)
     try:
-        client = Client(scheduler or cluster, timeout=20, set_as_default=False)
+        if scheduler:
+            _check_answer(scheduler)
+        client = Client(scheduler or cluster, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"`--scheduler` must be the address of a running Dask scheduler, got {scheduler!r}"
             f" ({' '.join(str(error).split())})."
         ) from None
-    return DaskPool(setup, client, cluster)
+    # Jobs of a queue may wait for hours; workers of a running scheduler are there or are not.
+    return DaskPool(setup, client, cluster, None if kind == "slurm" else PATIENCE)
+
+
+def _check_answer(scheduler: str) -> None:
+    """See that a scheduler answers at an address; `OSError` if it is silent.
+
+    A client of one that accepts and never says a word would wait for ever.
+    """
+    from distributed.comm import connect as reach
+    from distributed.utils import LoopRunner, sync
+
+    async def ask() -> None:
+        comm = await asyncio.wait_for(reach(scheduler, timeout=PATIENCE), PATIENCE)
+        comm.abort()
+
+    runner = LoopRunner()
+    runner.start()
+    try:
+        sync(runner.loop, ask, callback_timeout=2 * PATIENCE)
+    except TimeoutError:
+        raise OSError(f"no answer in {PATIENCE:.0f} s") from None
+    finally:
+        runner.stop()
 
 
 def _start(kind: str | None, workers: int) -> Any:
@@ -73,8 +100,12 @@ def _start(kind: str | None, workers: int) -> Any:
 class DaskPool:
     """Computes cells as tasks of a Dask client."""
 
-    def __init__(self, setup: Setup, client: Any, cluster: Any) -> None:
+    def __init__(
+        self, setup: Setup, client: Any, cluster: Any, patience: float | None = None
+    ) -> None:
         self._setup = setup
+        self._patience = patience
+        self._lost: float | None = None
         self._client = client
         self._cluster = cluster
         self._executor = client.get_executor(pure=False, retries=0)
@@ -86,17 +117,44 @@ class DaskPool:
     def slots(self) -> int:
         """How many cells may be handed out: some more than there are workers now."""
         if time.monotonic() - self._counted > RECOUNT:
-            self._slots = max(1, AHEAD * sum(self._client.nthreads().values()))
+            self._slots = max(1, AHEAD * self._workers())
             self._counted = time.monotonic()
         return self._slots
 
     def engine(self) -> dict[str, Any]:
-        """Wait for the first worker and return its engine."""
+        """Wait for the first worker and return its engine.
+
+        Raises:
+            StoppedError: If there is none in `PATIENCE` seconds.
+        """
         if self._engine is None:
-            self._engine = self._client.submit(
-                worker.engine_anywhere, self._setup, pure=False
-            ).result()
+            try:
+                self._client.wait_for_workers(1, timeout=self._patience)
+            except TimeoutError:
+                raise StoppedError(
+                    f"the scheduler has no worker after {self._patience:.0f} s: start some"
+                    " (`dask worker ADDRESS`) and run it again."
+                ) from None
+            asked = self._client.submit(worker.engine_anywhere, self._setup, pure=False)
+            self._engine = asked.result()
         return self._engine
+
+    def check(self) -> None:
+        """Raise `StoppedError` if the scheduler, or every worker, has been away for too long."""
+        gone = self._client.status != "running" or not self._workers()
+        now = time.monotonic()
+        self._lost = (self._lost or now) if gone else None
+        if self._patience and self._lost is not None and now - self._lost > self._patience:
+            raise StoppedError(
+                f"the Dask scheduler or all its workers have been away for {self._patience:.0f} s;"
+                " what is done is kept: run it again once they are back."
+            )
+
+    def _workers(self) -> int:
+        try:
+            return sum(self._client.nthreads().values())
+        except Exception:  # of any kind: the scheduler does not answer
+            return 0
 
     def submit(self, id_: str, fields: dict[str, Any]) -> Future[Outcome]:
         """Hand a cell to the scheduler."""
@@ -110,6 +168,10 @@ class DaskPool:
             return future.result()
         except KilledWorker:
             raise WorkerDiedError from None
+        except CancelledError:
+            raise StoppedError(
+                "the Dask scheduler is gone; what is done is kept: run it again."
+            ) from None
 
     def close(self, now: bool) -> None:
         """Leave the scheduler; end the workers that were started here."""

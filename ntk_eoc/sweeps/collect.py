@@ -55,7 +55,7 @@ class Layout:
         return tuple(labels[key] for labels, key in zip(self.labels, keys, strict=True))
 
 
-def collect(folder: Path, to: Path) -> list[Path]:
+def collect(folder: Path, to: Path, trust: bool = False) -> list[Path]:
     """Write a run's arrays to the netCDF file `to` and its scalars to a CSV table beside it.
 
     Returns:
@@ -75,7 +75,7 @@ def collect(folder: Path, to: Path) -> list[Path]:
         raise UserError(f"`--to` must be a file name that ends in .nc, got '{to}'.")
     if not to.parent.is_dir():
         raise UserError(f"`--to` must be in an existing folder, got '{to}'.")
-    records, experiment = load(folder)
+    records, experiment = load(folder, trust)
     if not records.ok:
         raise UserError(f"`dir` must hold at least one finished cell, got '{folder}' with none.")
     layout = _layout(records)

@@ -13,6 +13,7 @@ from ntk_eoc.sweeps.pool import Pool
 from ntk_eoc.sweeps.worker import Outcome
 
 LOOK_AGAIN = 0.5  # seconds before asking again for cells that other runs have claimed
+LOOK_UP = 5.0  # seconds without a result after which the pool is looked at
 LIVES = 2  # a cell that ends its worker this often is recorded as failed
 log = logging.getLogger("ntk_eoc.sweeps")
 
@@ -42,7 +43,10 @@ def compute(
                 break
             waiting.remove(one)
             running[pool.submit(one.id, one.fields)] = one
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        finished = wait(running, timeout=LOOK_UP, return_when=FIRST_COMPLETED).done
+        if not finished:
+            pool.check()
+        for future in finished:
             one = running.pop(future)
             try:
                 outcome = pool.result(future)

@@ -57,6 +57,6 @@ def _tell(count: int, why: str, where: Path, hint: str) -> None:
 def _objection(path: Path, run: Run) -> str:
     """By what a record is that does not count; "" if it counts."""
     meta = store.read_meta(path)
-    if meta["engine"] not in run.engines:
+    if not run.by_engine(meta):
         return f"another engine, {meta['engine']}"
     return "" if run.mix else run.of_code(meta)

@@ -1,9 +1,12 @@
 """What decides a record's bits besides its cell and its code: libraries, platform, precision."""
 
+import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,16 +17,40 @@ import ntk_eoc
 from ntk_eoc.sweeps.errors import UserError
 
 PRECISION = "highest"
+SETTINGS = {  # what a variable or a file of the user's could change of JAX's numbers
+    "jax_enable_x64": True,
+    "jax_default_matmul_precision": PRECISION,
+    "jax_threefry_partitionable": True,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_random_seed_offset": 0,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_disable_jit": False,
+    "jax_disable_most_optimizations": False,
+    "jax_softmax_custom_jvp": True,
+}
+VARIABLES = (  # what cannot be set any more is told apart
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "MKL_CBWR",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NVIDIA_TF32_OVERRIDE",
+    "JAX_OPTIMIZATION_LEVEL",
+    "JAX_EXEC_TIME_OPTIMIZATION_EFFORT",
+)
+WITHOUT_BITS = ("--xla_force_host_platform_device_count", "--xla_dump", "--xla_gpu_cuda_data_dir")
+ISA = re.compile(r"avx\w*|fma|amx\w*|sse4_\d|sve\w*|asimd\w*|neon")
 
 
 def set_up_jax(device: str | None) -> None:
-    """Turn on float64 and full-precision products; choose the device."""
+    """Turn on float64, full-precision products and the rest of `SETTINGS`; choose the device."""
     import jax
 
     if device is not None:
         jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[device])
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_default_matmul_precision", PRECISION)
+    for name, value in SETTINGS.items():
+        if name in jax.config.values:  # of this version
+            jax.config.update(name, value)
     try:
         jax.devices()
     except (RuntimeError, AssertionError):  # JAX 0.10 asserts that there is a backend
@@ -33,26 +60,80 @@ def set_up_jax(device: str | None) -> None:
 def compilation_cache() -> Path:
     """Return where compiled code is kept: apart for each kind of processor it was compiled for."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = [platform.processor()]
-    told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    kind = hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+    kind = hashlib.sha256(_processor().encode()).hexdigest()[:12]
     return Path(home) / "ntk_eoc" / f"xla-{kind}"
 
 
 def engine() -> dict[str, Any]:
-    """Return what decides a record's bits besides its cell: versions, platform, precision."""
+    """Return what decides a record's bits besides its cell and its code.
+
+    Versions of the libraries, the kind of device, the instructions and the number of the
+    processors, the kernels of BLAS, and flags and variables that change numbers.
+    """
     import jax
 
+    flags = os.environ.get("XLA_FLAGS", "").split()
     return {
         "ntk_eoc": ntk_eoc.__version__,
-        "jax": importlib.metadata.version("jax"),
-        "jaxlib": importlib.metadata.version("jaxlib"),
+        **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "scipy")},
         "platform": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
         "matmul_precision": PRECISION,
+        "isa": _isa(),
+        "cpus": _cpus(),
+        "blas": _blas(),
+        "xla_flags": " ".join(sorted(f for f in flags if not f.startswith(WITHOUT_BITS))),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
+
+
+def same(held: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Say whether two engines give the same bits, as far as both are known.
+
+    One of a version that kept less is the same if all that it kept is.
+    """
+    return all(held[name] == other[name] for name in held.keys() & other.keys())
+
+
+def _isa() -> str:
+    words = set(ISA.findall(_processor()))
+    return " ".join([platform.machine(), *sorted(words)])
+
+
+def _cpus() -> int:
+    """How many processors may be used: sums are split over as many threads."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    told = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    return "\n".join(sorted(told))
+
+
+def _blas() -> str:
+    """The kernels that the loaded OpenBLAS libraries chose; "" if there is none, or no telling."""
+    try:
+        maps = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return ""
+    found = set()
+    for path in sorted({line.split()[-1] for line in maps if "openblas" in line.lower()}):
+        with contextlib.suppress(OSError):
+            library = ctypes.CDLL(path)
+            for name in ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename",
+                         "openblas_get_corename64_", "openblas_get_corename"):  # fmt: skip
+                if hasattr(library, name):
+                    core = getattr(library, name)
+                    core.restype = ctypes.c_char_p
+                    found.add(core().decode())
+                    break
+    return " ".join(sorted(found))
 
 
 def machine() -> dict[str, Any]:

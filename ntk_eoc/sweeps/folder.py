@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ntk_eoc.sweeps.code import Code, difference
+from ntk_eoc.sweeps.engine import same
 from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.files import write_whole
 from ntk_eoc.sweeps.store import Store
@@ -43,6 +44,10 @@ class Run:
     base: str = ""
     code: dict[str, Any] = field(default_factory=dict)
     mix: bool = False
+
+    def by_engine(self, meta: dict[str, Any]) -> bool:
+        """Say whether a record is by an engine that counts."""
+        return any(same(meta["engine"], engine) for engine in self.engines)
 
     def of_code(self, meta: dict[str, Any]) -> str:
         """Say in a few words by which other code a record is; "" if it is by the run's."""
@@ -128,15 +133,15 @@ def accept_engine(
         UserError: If the folder's records come from another one and `mix` is not set.
     """
     engines = before.engines if before else []
-    if engine in engines:
-        return engines
-    if not engines or not Store(folder).entries():
+    if any(same(engine, other) for other in engines) or not Store(folder).entries():
+        return [engine, *(other for other in engines if other != engine and same(engine, other))]
+    if not engines:
         return [engine]
     if not mix:
         other = engines[-1]
-        differing = [name for name in engine if other.get(name) != engine[name]]
-        there = ", ".join(f"{name} {other.get(name)}" for name in differing)
-        here = ", ".join(f"{name} {engine[name]}" for name in differing)
+        differing = [name for name in engine if name in other and other[name] != engine[name]]
+        there = ", ".join(f"{name} {other[name]!r}" for name in differing)
+        here = ", ".join(f"{name} {engine[name]!r}" for name in differing)
         raise UserError(
             f"`out` must be a folder of results by {here}, got '{folder}', by {there}:"
             " take another folder, or let both count with --mix."

@@ -1,6 +1,7 @@
 """From a config to its cells: the product of the grid, the seeds split, every cell validated."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,10 @@ from ntk_eoc.sweeps.config import RESERVED, Also, Cell, Config, parse
 from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.experiment import Experiment
 from ntk_eoc.sweeps.identity import digest, id_of
+
+MOST_CELLS = 1_000_000
+MOST_SEEDS = 2**32
+MOST_SEEDS_A_CELL = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ def plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
 
 
 def _plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
+    _check_size(config, where)
     planned: dict[str, Planned] = {}
     splits: dict[bytes, list[str]] = {}
     for point in _points(config):
@@ -72,6 +78,30 @@ def _plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
     return list(planned.values())
 
 
+def _check_size(config: Config, where: str) -> None:
+    """Refuse what would fill the memory while it is planned, by its number."""
+    cells = 0
+    for grid, _, seeds, per_cell in _grids(config):
+        if seeds > MOST_SEEDS:  # a seed's key is made from 32 bits
+            raise UserError(f"{where}: `seeds` must be <= {MOST_SEEDS:,}, got {seeds:,}.")
+        if min(per_cell, seeds) > MOST_SEEDS_A_CELL:
+            raise UserError(
+                f"{where}: `seeds_per_cell` must be <= {MOST_SEEDS_A_CELL:,}, got"
+                f" {min(per_cell, seeds):,}: a cell's keys and results are held in memory."
+            )
+        cells += math.prod(map(len, grid.values())) * max(1, -(-seeds // per_cell))
+    if cells > MOST_CELLS:
+        raise UserError(f"{where}: `grid` must give at most {MOST_CELLS:,} cells, got {cells:,}.")
+
+
+def _grids(config: Config) -> Iterator[tuple[dict[str, list[Any]], Also, int, int]]:
+    """Every grid of the config: its values, what it overrides, seeds, seeds a cell."""
+    for extra in (Also(), *config.also):
+        grid = {k: v for k, v in config.grid.items() if k not in extra.fixed} | extra.grid
+        seeds = config.seeds if extra.seeds is None else extra.seeds
+        yield grid, extra, seeds, extra.seeds_per_cell or config.seeds_per_cell or max(seeds, 1)
+
+
 @dataclass(frozen=True)
 class _Point:
     fields: dict[str, Any]
@@ -82,16 +112,14 @@ class _Point:
 
 
 def _points(config: Config) -> Iterator[_Point]:
-    for extra in (Also(), *config.also):
+    for grid, extra, seeds, seeds_per_cell in _grids(config):
         fixed = {k: v for k, v in config.fixed.items() if k not in extra.grid} | extra.fixed
-        grid = {k: v for k, v in config.grid.items() if k not in extra.fixed} | extra.grid
-        seeds = config.seeds if extra.seeds is None else extra.seeds
         for values in itertools.product(*grid.values()):
             yield _Point(
                 fields=fixed | dict(zip(grid, values, strict=True)),
                 varied=frozenset(grid),
                 seeds=seeds,
-                seeds_per_cell=extra.seeds_per_cell or config.seeds_per_cell or max(seeds, 1),
+                seeds_per_cell=seeds_per_cell,
                 batch=extra.batch or config.batch or 1,
             )
 

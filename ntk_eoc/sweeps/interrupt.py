@@ -1,10 +1,12 @@
 """Ctrl-C and SIGTERM: an exception, and a flag for where somebody swallows the exception."""
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _asked = threading.Event()
 
@@ -22,12 +24,24 @@ def interruptible() -> Iterator[None]:
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, _ask) for number in numbers}
+    told, sys.unraisablehook = sys.unraisablehook, _unless_asked(sys.unraisablehook)
     try:
         yield
         check()
     finally:
+        sys.unraisablehook = told
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _unless_asked(tell: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Tell of what is swallowed, but for the Ctrl-C that `check` raises again."""
+
+    def hear(what: Any) -> None:
+        if not issubclass(what.exc_type, KeyboardInterrupt):
+            tell(what)
+
+    return hear
 
 
 def check() -> None:

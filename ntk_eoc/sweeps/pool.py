@@ -33,6 +33,10 @@ class Pool(Protocol):
         """Return a finished future's outcome and free its slot; or raise `WorkerDiedError`."""
         ...
 
+    def check(self) -> None:
+        """Raise `StoppedError` if no result can come any more."""
+        ...
+
     def close(self, now: bool) -> None:
         """End the processes, `now` without waiting for the cells under way."""
         ...
@@ -62,6 +66,9 @@ class InProcess:
     def result(self, future: Future[Outcome]) -> Outcome:
         """Return the outcome."""
         return future.result()
+
+    def check(self) -> None:
+        """Nothing to lose."""
 
     def close(self, now: bool) -> None:
         """Nothing to end."""
@@ -132,6 +139,9 @@ class Processes:
         finally:
             self._free.append(executor)
         return outcome
+
+    def check(self) -> None:
+        """A dead process breaks its future."""
 
     def close(self, now: bool) -> None:
         """End the processes; records are written whole or not at all, so `now` is safe."""

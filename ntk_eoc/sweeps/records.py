@@ -15,6 +15,7 @@ from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps import store
+from ntk_eoc.sweeps import trust as trusted
 from ntk_eoc.sweeps.config import Cell
 from ntk_eoc.sweeps.errors import DamagedError, UserError
 from ntk_eoc.sweeps.experiment import Experiment
@@ -148,15 +149,19 @@ class Records(Sequence[Record]):
             raise ValueError(unknown_name("field", name, fields))
 
 
-def load(folder: Path) -> tuple[Records, Experiment]:
+def load(folder: Path, trust: bool = False) -> tuple[Records, Experiment]:
     """Return the records of the cells that the folder's run asks for, and its experiment.
+
+    This imports the experiment: of a folder from elsewhere only where `trust` is set.
 
     Damaged files and records by engines or code that do not count are left out, with a warning,
     and counted as missing. Where other code counts, `Records.mixture` says so.
     """
     run = folders.read(folder)
     base = folders.home(folder, run)
-    experiment = experiments.load(folders.experiment_of(folder, run), base)
+    reference = folders.experiment_of(folder, run)
+    trusted.check(reference, base, trust)
+    experiment = experiments.load(reference, base)
     place = store.Store(folder)
     entries = place.entries()
     found: list[Record] = []
@@ -191,7 +196,7 @@ def _load_one(
         meta, arrays = place.read(entry)
     except (DamagedError, OSError) as error:
         raise _LeftOutError(str(error)) from None
-    if meta["engine"] not in run.engines:
+    if not run.by_engine(meta):
         raise _LeftOutError(f"it was computed by {meta['engine']}")
     code = run.of_code(meta)
     if code and run.code and not run.mix:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ntk_eoc.sweeps import cluster, dispatch, grid, shipped
+from ntk_eoc.sweeps import cluster, dispatch, grid, shipped, trust
 from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import folder as folders
@@ -31,6 +31,7 @@ from ntk_eoc.sweeps.store import Store
 from ntk_eoc.sweeps.words import RETRIED
 from ntk_eoc.sweeps.worker import Outcome, Setup, record_meta
 
+WORKER_BYTES = 0.3 * 2**30  # of one process with JAX, idle
 log = logging.getLogger("ntk_eoc.sweeps")
 
 
@@ -120,6 +121,7 @@ def _run(options: Options) -> Summary:
     config = configs.load(options.config, options.overrides)
     reference = experiments.resolve(config.experiment, options.config)
     base = options.config.resolve().parent
+    trust.remember(reference, base)
     experiment = experiments.load(reference, base)
     planned = grid.plan(config, experiment, str(options.config))
     mine = grid.shard(planned, options.shard)
@@ -138,7 +140,7 @@ def _run(options: Options) -> Summary:
         provenance=provenance,
         retry=RETRIED if options.retry else (),
     )
-    with _pool(setup, options) as pool:
+    with _pool(setup, options, min(options.workers, max(len(mine), 1))) as pool:
         engines = folders.accept_engine(folder, before, pool.engine(), options.mix)
         run_ = folders.Run(
             name=experiment.name,
@@ -202,14 +204,14 @@ def _give_up(records: Store, pool: Pool, run_: folders.Run, one: Planned) -> Out
 
 
 @contextmanager
-def _pool(setup: Setup, options: Options) -> Iterator[Pool]:
+def _pool(setup: Setup, options: Options, workers: int) -> Iterator[Pool]:
     pool: Pool
     if options.cluster or options.scheduler:
-        pool = cluster.connect(setup, options.cluster, options.scheduler, options.workers)
+        pool = cluster.connect(setup, options.cluster, options.scheduler, workers)
     elif options.workers == 1:
         pool = InProcess(setup)
     else:
-        pool = Processes(setup, options.workers)
+        pool = Processes(setup, workers)
     finished = False
     try:
         yield pool
@@ -247,6 +249,12 @@ def host_memory() -> float:
 def _check(options: Options) -> None:
     if options.workers < 1:
         raise UserError(f"`--workers` must be >= 1, got {options.workers!r}.")
+    most = max(1, int(host_memory() / WORKER_BYTES))
+    if options.workers > most and not (options.scheduler or options.cluster == "slurm"):
+        raise UserError(
+            f"`--workers` must be <= {most} for the memory of this machine, as each takes about"
+            f" {WORKER_BYTES / 2**30:.1f} GiB, got {options.workers:,}."
+        )
     if options.memory is not None and not options.memory > 0:
         raise UserError(f"`--memory` must be > 0 GiB, got {options.memory / 2**30:g}.")
     if options.cluster and options.scheduler:

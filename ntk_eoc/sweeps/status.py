@@ -61,7 +61,7 @@ def _mixture(run: folders.Run, entries: list[Entry]) -> list[str]:
     for entry in entries:
         try:
             meta = store.peek(entry.path)
-            engine = "" if meta["engine"] in run.engines else "another engine"
+            engine = "" if run.by_engine(meta) else "another engine"
             found[engine or run.of_code(meta)] += 1
         except (DamagedError, OSError, LookupError, TypeError, AttributeError):
             continue  # `verify` tells of damage

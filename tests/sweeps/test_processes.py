@@ -150,6 +150,9 @@ def test_exact_the_memory_budget_limits_what_runs_at_once(tmp_path):
             self.running.discard(future.result().id)
             return future.result()
 
+        def check(self):
+            pass
+
         def close(self, now):
             pass
 

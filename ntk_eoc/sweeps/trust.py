@@ -1,0 +1,57 @@
+"""Whose experiment a run's folder may have imported: drawing and collecting run its code.
+
+A folder from elsewhere names any file it likes. Imported without asking are the experiments that
+come with the package, and those that a `run` on this account has named, known by their place or by
+their code; of others the user says so.
+"""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+from ntk_eoc.sweeps import shipped
+from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.user_code import provenance
+
+
+def remember(reference: str, base: Path) -> None:
+    """Note that the user has run this experiment; nothing where no note can be kept."""
+    for mark in _marks(reference, base):
+        with contextlib.suppress(OSError):
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+
+
+def check(reference: str, base: Path, trust: bool) -> None:
+    """Let the experiment of a run's folder be imported, or refuse.
+
+    Raises:
+        UserError: If it neither comes with the package, nor was run here, nor is trusted now.
+    """
+    home = (shipped.home() / "experiments").resolve()
+    if trust or (reference.endswith(".py") and Path(reference).resolve().is_relative_to(home)):
+        return
+    marks = _marks(reference, base)
+    if marks and not any(mark.exists() for mark in marks):
+        raise UserError(
+            f"`dir` must be of an experiment that was run on this account, got '{reference}', whose"
+            " code would be run now: read it, then let it with --trust."
+        )
+
+
+def _marks(reference: str, base: Path) -> list[Path]:
+    """Files whose presence tells that an experiment is known: by its place, and by its code."""
+    by_path = reference.endswith(".py")
+    path = Path(reference) if by_path else provenance.find(reference, base)
+    if path is not None and not path.is_file():
+        return []  # loading it says so
+    # An installed module is known by its name: not every one of them wants to be imported.
+    told = [f"module {reference}" if path is None else str(path.resolve())]
+    if path is not None:
+        with contextlib.suppress(OSError, SyntaxError, ValueError):  # a project that has moved
+            code = provenance.digest(path, module="" if by_path else reference)
+            told.append(f"code {code}")
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    known = Path(state) / "ntk_eoc" / "known"
+    return [known / hashlib.sha256(word.encode()).hexdigest()[:32] for word in told]
