@@ -1,5 +1,6 @@
 """`ntk-eoc page`: runs as one HTML file."""
 
+import os
 from pathlib import Path
 
 from ntk_eoc.commands.start import keep_compilations
@@ -22,6 +23,7 @@ def page(*dirs: Path, to: Path, title: str | None = None, trust: bool = False) -
     trust
         Run the code of experiments, though they were never run on this account.
     """
+    os.environ["MPLBACKEND"] = "agg"  # to files; a notebook's may not be there
     keep_compilations()
     import jax
 

@@ -140,8 +140,8 @@ def accept_engine(
     if not mix:
         other = engines[-1]
         differing = [name for name in engine if name in other and other[name] != engine[name]]
-        there = ", ".join(f"{name} {other[name]!r}" for name in differing)
-        here = ", ".join(f"{name} {engine[name]!r}" for name in differing)
+        there = ", ".join(f"{name} {other[name] or 'none'}" for name in differing)
+        here = ", ".join(f"{name} {engine[name] or 'none'}" for name in differing)
         raise UserError(
             f"`out` must be a folder of results by {here}, got '{folder}', by {there}:"
             " take another folder, or let both count with --mix."

@@ -81,7 +81,7 @@ def test_exact_a_folder_is_not_continued_elsewhere(tmp_path, monkeypatch, name):
     run(Options(CONFIG, tmp_path, overrides=("seeds=4",)))
     other = worker.engine() | {name: "another"}
     monkeypatch.setattr(worker, "engine", lambda: other)
-    with pytest.raises(UserError, match=f"results by {name} 'another', got "):
+    with pytest.raises(UserError, match=f"results by {name} another, got "):
         run(Options(CONFIG, tmp_path, overrides=("seeds=8",)))
     assert run(Options(CONFIG, tmp_path, overrides=("seeds=8",), mix=True)).before == 3
 
