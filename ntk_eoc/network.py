@@ -160,8 +160,21 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
-def _apply(graph: Any, params: Params, x: Float[Array, "... d"]) -> Float[Array, "... k"]:
-    return nnx.merge(graph, nnx.restore_int_paths(params))(x)
+def _apply(graph: Any, rest: Any, params: Params, x: Float[Array, "... d"]) -> Array:
+    return nnx.merge(graph, nnx.restore_int_paths(params), rest)(x)
+
+
+def _training_parts(module: nnx.Module) -> list[str]:
+    """The kinds of parts that draw or remember something at every call: those not in `eval`."""
+    flags = {"deterministic": False, "use_running_average": False}
+    return sorted(
+        {
+            type(part).__name__
+            for _, part in nnx.iter_graph(module)
+            if isinstance(part, nnx.Module)
+            and any(getattr(part, flag, None) is value for flag, value in flags.items())
+        }
+    )
 
 
 def functional(
@@ -170,10 +183,22 @@ def functional(
     """Split a Flax module into a pure f(params, x) and its parameters, a tree of plain arrays.
 
     For an `MLP`, `params["layers"][i]` holds the arrays "weight" (m_{i+1}, m_i) and, with
-    σ_b > 0 and i >= 1, "bias" (m_{i+1},).
+    σ_b > 0 and i >= 1, "bias" (m_{i+1},). What else a module holds, such as the statistics of a
+    BatchNorm, stays as it is.
+
+    Raises:
+        ValueError: If a part such as BatchNorm or Dropout is in training: call `module.eval()`.
     """
-    graph, state = nnx.split(module, nnx.Param)
-    return partial(_apply, graph), nnx.to_pure_dict(state)
+    training = _training_parts(module)
+    require(
+        not training,
+        "module",
+        "a function of its parameters and x alone (call `module.eval()` first)",
+        f"one with {', '.join(training)} in training",
+    )
+    graph = nnx.graphdef(module)
+    state, rest = nnx.state(module, nnx.Param, ...)
+    return partial(_apply, graph, rest), nnx.to_pure_dict(state)
 
 
 def mlp(init: Init) -> Callable[[Params, Float[Array, "d"]], Float[Array, "k"]]:

@@ -84,3 +84,28 @@ def test_bad_input_is_refused():
         ne.MLP(init, 3, (4, -2), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"`len\(widths\)` must be >= 1"):
         ne.MLP(init, 3, (), rngs=nnx.Rngs(0))
+
+
+class Frozen(nnx.Module):
+    def __init__(self, kind, rngs):
+        self.first = nnx.Linear(3, 4, rngs=rngs)
+        parts = {"BatchNorm": lambda: nnx.BatchNorm(4, rngs=rngs)}
+        self.middle = parts.get(kind, lambda: nnx.Dropout(0.5, rngs=rngs))()
+        self.last = nnx.Linear(4, 2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.middle(self.first(x)))
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm", "Dropout"])
+def test_exact_parts_in_training_are_refused_and_frozen_ones_kept(kind):
+    module = Frozen(kind, nnx.Rngs(0))
+    with pytest.raises(ValueError, match=rf"eval\(\)` first\), got 'one with {kind} in training'"):
+        ne.functional(module)
+    module.eval()
+    f, params = ne.functional(module)
+    x = jnp.ones((1, 3))
+    np.testing.assert_allclose(jax.jit(f)(params, x), module(x), rtol=1e-6)
+    kernel = ne.ntk_jacobian(f, params, x, x)
+    assert kernel.shape == (1, 1, 2, 2)
+    assert np.all(np.isfinite(kernel))

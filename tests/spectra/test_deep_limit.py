@@ -186,3 +186,13 @@ def test_bad_input_is_refused():
         deep_limit.inverse_distance_kernel(init_of(0.0), jnp.ones((2, 3)), jnp.ones((2, 3)), 2)
     with pytest.raises(ValueError, match="`u_min, u_max` must be in order"):
         spectral_bounds(0.5, 3, 4, 0.5, 0.2)
+
+
+@pytest.mark.parametrize("delta_phi", [1.0, 0.9, 0.75, 0.5, 0.1])
+@pytest.mark.parametrize("u", [(0.0, 0.5), (0.1, 1.0), (0.0, 1.0)])
+def test_exact_a_kernel_that_may_be_singular_has_no_bound_below(delta_phi, u):
+    """Equal points, and at depth 2 opposite ones too: x, −x, y, −y span three functions |·|, ·."""
+    depth = 2
+    found = spectral_bounds(delta_phi, depth, 6, *u)
+    assert found.smallest[0] == 0
+    assert found.condition[1] == np.inf
