@@ -17,13 +17,13 @@ from _cells import init_of, inputs, point_of
 from _fresh import SCHEDULES, cost, deviations, draws, hidden_widths, limit
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from ntk_eoc.report.table import Table
 from scipy.special import ndtri
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import Estimate, mean
 from ntk_eoc.finite_width.draws import norms
 from ntk_eoc.report import curves, style
+from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure", "tables"]

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from _cells import init_of, inputs, point_of
 from matplotlib.figure import Figure
-from ntk_eoc.report.table import Table
 from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import mean
 from ntk_eoc.finite_width.budgets import BUDGETS, cheapest, price
 from ntk_eoc.report import curves, style
+from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra.deviation import deviation
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
