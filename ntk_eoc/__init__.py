@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from ntk_eoc.finite_width.fluctuations import Fluctuations, fluctuations
     from ntk_eoc.finite_width.mean_shift import mean_shift
     from ntk_eoc.finite_width.widths_for import widths_for
+    from ntk_eoc.kernels.forward_pass import nngp_sampled
     from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
     from ntk_eoc.kernels.jacobian import ntk_jacobian
     from ntk_eoc.kernels.layerwise import ntk_layerwise
@@ -88,6 +89,7 @@ _HOME = {
     "Init": "eoc",
     "edge_of_chaos": "eoc",
     "nngp_infinite": "kernels.infinite",
+    "nngp_sampled": "kernels.forward_pass",
     "ntk_infinite": "kernels.infinite",
     "ntk_jacobian": "kernels.jacobian",
     "ntk_layerwise": "kernels.layerwise",
@@ -121,6 +123,7 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "Init",
     "edge_of_chaos",
     "nngp_infinite",
+    "nngp_sampled",
     "ntk_infinite",
     "ntk_jacobian",
     "ntk_layerwise",

@@ -1,69 +1,88 @@
-"""The neurons of a layer in chunks and blocks: what is drawn, and how much of it at a time."""
+"""One program for networks of any widths and depth: what is compiled, and what is data.
 
-import itertools
-import math
+A layer is a sum over independent neurons, drawn in blocks of one shape; how many blocks there are
+is known at run time only, as is the number of layers.
+"""
+
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Float, Int
 
+from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_count
 from ntk_eoc.eoc import Init
+from ntk_eoc.kernels.counter_normals import Words, fold, normals
 
 MEMORY = 2**28
-# Gaussians drawn from one key. On a CPU a chunk of this size lives in the cache, which makes
-# drawing and using it about twice as fast as one long array.
-CHUNK = 2**16
-# A longer block loses the cache of a CPU; an accelerator takes what the memory allows.
-BLOCK = {"cpu": 2**18}
+# Gaussians in a block. On a CPU running a block costs a microsecond and drawing it a few, and all
+# that is made of it stays in the nearest cache; an accelerator wants longer ones.
+BLOCK = {"cpu": 2**12}
+LONG_BLOCK = 2**20
+# Up to this many hidden layers share one program, unless their n × n matrices are large.
+LAYERS = 32
+STATE = 2**18
+# Networks of a batch that are drawn at a time; an accelerator takes all of them.
+LANES = {"cpu": 128}
+LARGEST_WIDTH = 2**31  # neurons are counted in 32 bits
 
-
-class Layer(NamedTuple):
-    """How the m neurons of a hidden layer are drawn: chunks of neurons, several to a block.
-
-    The chunks define the draw and depend on shapes alone; the blocks follow the memory. The layers
-    of a single chunk are drawn together, all of them at once, and kept.
-    """
-
-    m: int
-    rows: int  # Gaussians a neuron needs: n for ξ, the rest for η
-    chunk: int  # neurons drawn from one key
-    block: int  # chunks at a time
-    blocks: int
-    stored: bool  # whether the backward pass finds the draws in memory or draws them again
-
-    @property
-    def small(self) -> bool:
-        """Whether the layer is a single chunk."""
-        return self.chunk == self.m
+Visit = Callable[[Array, Array], Any]
 
 
 class Plan(NamedTuple):
-    """The static part of a run."""
+    """The static part of a run: what a program is compiled for, beside the shape of x."""
 
-    init: Init
-    layers: tuple[Layer, ...]
+    activation: Activation
     k: int
-    copies: int  # back-propagated signals: 1 for K alone
+    copies: int  # back-propagated signals: 1 for K alone, 0 for the forward pass alone
+    memory: int
     dtype: Any
+
+
+class Network(NamedTuple):
+    """The part that is data. The widths past the last hidden layer are not looked at."""
+
+    widths: Int[Array, "capacity"]
+    hidden: Int[Array, ""]  # l − 1
+    sigma_w: Float[Array, ""]
+    sigma_b: Float[Array, ""]
+
+
+class Run(NamedTuple):
+    """A network being drawn: what every visit to a layer needs."""
+
+    plan: Plan
+    network: Network
+    words: Words  # the key
+    batch: int  # networks drawn side by side
 
 
 def prepare(
     caller: str, init: Init, x: Any, widths: Sequence[int], memory: int, dtype: Any, copies: int
-) -> tuple[Array, Plan]:
-    """Check the arguments of a sampler and lay out its blocks."""
+) -> tuple[Array, Network, Plan]:
+    """Check the arguments of a sampler and tell its program from its data."""
     require_float64(caller)
     x = jnp.asarray(x)
     require(x.ndim == 2 and min(x.shape) >= 1, "x", "[n, d] with n, d >= 1", x.shape)
     dtype = jnp.dtype(x.dtype if dtype is None else dtype)
     require(dtype.name in ("float32", "float64"), "dtype", "float32 or float64", dtype.name)
-    sizes = tuple(require_count(f"widths[{i}]", m) for i, m in enumerate(widths))
+    sizes = [require_count(f"widths[{i}]", m) for i, m in enumerate(widths)]
     require_count("len(widths)", len(sizes))
-    memory = require_count("memory", memory)
-    layers = _lay_out(x.shape[0], sizes, copies, memory, dtype.itemsize)
-    return x, Plan(init, layers, sizes[-1], copies, dtype)
+    for i, m in enumerate(sizes):
+        require(m <= LARGEST_WIDTH, f"widths[{i}]", f"<= {LARGEST_WIDTH}", m)
+    plan = Plan(init.activation, sizes[-1], copies, require_count("memory", memory), dtype)
+    n, hidden = x.shape[0], len(sizes) - 1
+    least = _fixed_bytes(n, plan, hidden) + _neuron_bytes(n, plan)
+    require(memory >= least, "memory", f">= {least} bytes (n = {n}, k = {plan.k})", memory)
+    padded = np.ones(_capacity(n, plan, hidden), np.int64)
+    padded[:hidden] = sizes[:-1]
+    scales = np.float64(init.sigma_w), np.float64(init.sigma_b)
+    return x, Network(padded, np.int64(hidden), *scales), plan
 
 
 def require_float64(caller: str) -> None:
@@ -75,92 +94,96 @@ def require_float64(caller: str) -> None:
         )
 
 
-def _lay_out(
-    n: int, sizes: tuple[int, ...], copies: int, memory: int, itemsize: int
-) -> tuple[Layer, ...]:
-    """Cut every hidden layer into chunks and blocks that keep within the memory."""
-    *hidden, k = sizes
-    q = copies * n * k
-    rows = [n + q] * (len(hidden) - 1) + [n + k] * bool(hidden)
-    # The matrices that live through the run; then those of one elimination and of the sums.
-    matrices = 8 * (len(hidden) * (4 * n * n + n * q) + 8 * q * q)
-    # The layers of a single chunk are kept.
-    matrices += sum(itemsize * m * r for m, r in zip(hidden, rows, strict=True) if m * r <= CHUNK)
-    # Random bits, draws, a copy of them and the arrays made of them, two of these in float64.
-    needs = [itemsize * (3 * r + 3 * n + 2 * q) + 8 * (n + q) for r in rows]
-    chunks = [-(-m * r // CHUNK) for m, r in zip(hidden, rows, strict=True)]
-    chunk = [-(-m // c) for m, c in zip(hidden, chunks, strict=True)]
-    least = matrices + max((c * b for c, b in zip(chunk, needs, strict=True)), default=0)
-    require(memory >= least, "memory", f">= {least} bytes (n = {n}, k = {k})", memory)
-
-    longest = BLOCK.get(jax.default_backend(), memory)
-    store = (memory - least) // 2
-    free = memory - matrices - store
-    layers = []
-    for h, (m, r, c, b) in enumerate(zip(hidden, rows, chunk, needs, strict=True)):
-        count = -(-m // c)
-        block = max(1, min(free // (c * b), longest // (c * r), count))
-        blocks = -(-count // block)
-        block = -(-count // blocks)
-        bytes_stored = itemsize * r * c * block * blocks if count > 1 else 0
-        stored = h < len(hidden) - 1 and bytes_stored <= store
-        store -= bytes_stored if stored else 0
-        layers.append(Layer(m, r, c, block, blocks, stored))
-    return tuple(layers)
+def columns(n: int, plan: Plan) -> int:
+    """Return q, the number of back-propagated signals of all copies, inputs and outputs."""
+    return plan.copies * n * plan.k
 
 
-def draw_together(
-    key: Array, shapes: Sequence[tuple[int, ...]], dtype: Any
-) -> list[Float[Array, "..."]]:
-    """Draw Gaussian arrays from one key in one go, which compiles once for all of them."""
-    sizes = [math.prod(shape) for shape in shapes]
-    flat = jax.random.normal(key, (sum(sizes),), dtype)
-    ends = list(itertools.accumulate(sizes))
-    return [
-        flat[end - size : end].reshape(shape)
-        for end, size, shape in zip(ends, sizes, shapes, strict=True)
-    ]
+def _layer_bytes(n: int, plan: Plan) -> int:
+    """Bytes of what the forward pass leaves of a layer."""
+    return 8 * (3 * n * n + n * columns(n, plan) if plan.copies else n * n)
 
 
-def over_blocks(
-    key: Array,
-    plan: Plan,
-    layer: Layer,
-    visit: Callable[[Array, Array | None], Any],
-    keep: bool = False,
-    draws: Float[Array, "blocks rows b"] | None = None,
-) -> tuple[Any, Float[Array, "blocks rows b"] | None]:
-    """Sum visit(draws [rows, b], real [b]) over a layer's blocks; keep their draws if asked.
+def _fixed_bytes(n: int, plan: Plan, hidden: int) -> int:
+    """Bytes of the matrices that live through the run, and of one elimination and of the sums."""
+    return hidden * _layer_bytes(n, plan) + 8 * (4 * n * n + 8 * columns(n, plan) ** 2)
 
-    `real` tells the neurons of the layer from those that only fill the last block; it is None
-    where no block has any of these.
+
+def _neuron_bytes(n: int, plan: Plan) -> int:
+    """Bytes of random bits, draws and the arrays made of them, two of these in float64."""
+    q = columns(n, plan)
+    return plan.dtype.itemsize * (3 * (n + q) + 3 * n + 2 * q) + 8 * (n + q)
+
+
+def _capacity(n: int, plan: Plan, hidden: int) -> int:
+    """Layers for which a program has room: few different numbers, so that there are few programs.
+
+    A power of two, at least 32 where that costs little memory; the exact number where rounding up
+    would cost much.
     """
-    padded = layer.chunk * layer.block * layer.blocks > layer.m
-
-    def at(index: Array | int, kept: Array | None) -> tuple[Any, Array]:
-        first = jnp.asarray(index, jnp.int64) * layer.block
-        block = _draw(key, plan, layer, first) if kept is None else kept
-        neurons = first * layer.chunk + jnp.arange(block.shape[1])
-        return visit(block, neurons < layer.m if padded else None), block
-
-    def step(total: Any, item: tuple[Array, Array | None]) -> tuple[Any, Array | None]:
-        value, block = at(*item)
-        return jax.tree.map(jnp.add, total, value), block if keep else None
-
-    if layer.blocks == 1:
-        total, block = at(0, None if draws is None else draws[0])
-        return total, block[None] if keep else None
-    shapes = jax.eval_shape(lambda: at(0, None if draws is None else draws[0])[0])
-    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    return jax.lax.scan(step, start, (jnp.arange(layer.blocks), draws))
+    layer = _layer_bytes(n, plan)
+    least = max(1, min(LAYERS, STATE // layer))
+    power = 1 << (max(hidden, least) - 1).bit_length()
+    return power if power * layer <= plan.memory // 8 else max(hidden, 1)
 
 
-def _draw(key: Array, plan: Plan, layer: Layer, first: Array) -> Float[Array, "rows b"]:
-    """Draw the Gaussians of a block: those of `layer.block` chunks from number `first` on."""
+def block_size(rows: int, n: int, plan: Plan, batch: int) -> int:
+    """Neurons in a block, of `rows` Gaussians each, where `batch` networks are drawn side by side.
 
-    def one(chunk: Array) -> Array:
-        shape = (layer.rows, layer.chunk)
-        return jax.random.normal(jax.random.fold_in(key, chunk), shape, plan.dtype)
+    They share the cache and the memory. No block is so short that its n × n sums cost more than its
+    neurons.
+    """
+    room = (plan.memory - _fixed_bytes(n, plan, 0)) // 2 // _neuron_bytes(n, plan)
+    length = BLOCK.get(jax.default_backend(), LONG_BLOCK) // (rows * batch)
+    return min(max(length, 8, rows // 4), max(room, 1))
 
-    chunks = jax.vmap(one)(first + jnp.arange(layer.block))
-    return chunks.swapaxes(0, 1).reshape(layer.rows, -1)
+
+def over_blocks(run: Run, h: Array, n: int, rows: int, visit: Visit) -> Any:
+    """Sum visit(draws [rows, b], real [1, b]) over blocks of the neurons of hidden layer h.
+
+    `real` tells the neurons of the layer from those that only fill its last block.
+    """
+    m, key = run.network.widths[h], fold(run.words, h)
+    size = block_size(rows, n, run.plan, run.batch)
+
+    def block(i: Array) -> Any:
+        draws = normals(key, rows, i * size, size, run.plan.dtype)
+        return visit(draws, (i * size + jnp.arange(size) < m)[None, :])
+
+    def step(i: Array, total: Any) -> Any:
+        return jax.tree.map(jnp.add, total, block(i))
+
+    none = jnp.zeros_like(m)
+    shapes = jax.eval_shape(block, none)
+    total = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.fori_loop(none, -(-m // size), step, total)
+
+
+def knowing_its_batch(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return run(1, …) which under `vmap` becomes the `vmap` of run(s, …), s networks at a time.
+
+    On a CPU a large batch goes through in turns, whose arrays fit the cache.
+    """
+    alone = custom_vmap(partial(run, 1))
+
+    @alone.def_vmap
+    def _(batch: int, batched: Any, *args: Any) -> tuple[Any, Any]:
+        leaves, tree = jax.tree.flatten(args)
+        mapped = jax.tree.leaves(batched)
+        lanes = min(batch, LANES.get(jax.default_backend(), batch))
+        turns = -(-batch // lanes)
+        # Lanes first: a batch that is sharded over devices stays so.
+        order = (jnp.arange(lanes * turns) % batch).reshape(lanes, turns)
+
+        def turn(index: Array) -> Any:
+            mine = [leaf[index] if m else leaf for leaf, m in zip(leaves, mapped, strict=True)]
+            axes = jax.tree.unflatten(tree, [0 if m else None for m in mapped])
+            return jax.vmap(partial(run, lanes), axes)(*jax.tree.unflatten(tree, mine))
+
+        def flat(out: Array) -> Array:
+            return out.swapaxes(0, 1).reshape(lanes * turns, *out.shape[2:])[:batch]
+
+        out = jax.tree.map(flat, jax.lax.map(turn, order.T))
+        return out, jax.tree.map(lambda _: True, out)
+
+    return alone

@@ -62,7 +62,7 @@ def _eliminate(
         scale = jnp.where(left[p] > CUTOFF, lax.rsqrt(jnp.maximum(left[p], CUTOFF)), 0)
         row = (table[p] - explained) * scale
         left = jnp.where(jnp.arange(n) == p, 0, left - row[:n] ** 2)
-        return rows.at[t].set(row), left
+        return lax.dynamic_update_index_in_dim(rows, row, t, 0), left
 
     start = (jnp.zeros_like(table), jnp.diagonal(cosines))
     rows, _ = lax.fori_loop(0, n, step, start)

@@ -14,9 +14,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ntk_eoc.checks import require
 from ntk_eoc.eoc import Init
-from ntk_eoc.kernels.blocks import MEMORY, Plan, prepare, require_float64
+from ntk_eoc.kernels.blocks import MEMORY, Network, Plan, prepare, require_float64
 from ntk_eoc.kernels.grams import gram_root, matmul, square
-from ntk_eoc.kernels.sampled import sample
+from ntk_eoc.kernels.sampled import linear_kernels, sample
 
 
 class GradientIndependence(NamedTuple):
@@ -54,15 +54,19 @@ def gradient_independence_sampled(
     Source: `docs/theory.md` §3.
     """
     caller = "gradient_independence_sampled"
-    x, plan = prepare(caller, init, x, widths, memory, dtype, copies=3)
-    return _sampled(key, x, plan)
+    x, network, plan = prepare(caller, init, x, widths, memory, dtype, copies=3)
+    found = _sampled(key, x, network, plan, len(widths) == 1)
+    return found._replace(energy=found.energy[: max(len(widths) - 2, 0)])
 
 
-@partial(jax.jit, static_argnames="plan")
-def _sampled(key: Array, x: Float[Array, "n d"], plan: Plan) -> GradientIndependence:
-    kernels, energy = sample(key, x, plan)
-    kernels = jnp.broadcast_to(kernels, (3, *kernels.shape[1:]))
-    return GradientIndependence(kernels[0], kernels[1], kernels[2], energy)
+@partial(jax.jit, static_argnames=("plan", "linear"))
+def _sampled(
+    key: Array, x: Float[Array, "n d"], network: Network, plan: Plan, linear: bool
+) -> GradientIndependence:
+    if linear:
+        return GradientIndependence(*linear_kernels(x, plan), jnp.zeros(0, jnp.float64))
+    kernels, energy = sample(key, x, network, plan)
+    return GradientIndependence(*kernels, energy)
 
 
 def gradient_independence(

@@ -2,7 +2,8 @@
 
 Given the Gram matrix of a layer's inputs its neurons are independent Gaussian vectors, and given
 the forward pass so is the part of W_kᵀδ_k that the forward pass has not seen. Every layer is a sum
-over independent neurons, drawn in blocks; only n × n matrices pass from layer to layer.
+over independent neurons, drawn in blocks, once on the way up and once more on the way down; only
+n × n matrices pass from layer to layer.
 """
 
 from collections.abc import Sequence
@@ -11,30 +12,41 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float
 
 from ntk_eoc.eoc import Init
-from ntk_eoc.kernels.blocks import MEMORY, Layer, Plan, draw_together, over_blocks, prepare
+from ntk_eoc.kernels.blocks import (
+    MEMORY,
+    Network,
+    Plan,
+    Run,
+    columns,
+    knowing_its_batch,
+    over_blocks,
+    prepare,
+)
+from ntk_eoc.kernels.counter_normals import Words, fold, normals, stream_key
+from ntk_eoc.kernels.forward_pass import input_covariance, neurons
 from ntk_eoc.kernels.grams import Root, gram_factor, gram_root, matmul, product, square
 
-
-class Small(NamedTuple):
-    """The Gaussians that all layers draw together; of η there is one for every column of δ."""
-
-    neurons: Float[Array, "1 rows m"] | None  # of a layer of a single chunk
-    bias: Float[Array, "q"] | None  # η of the bias coordinate, if there is one
-    fresh: Float[Array, "fresh n nk"]  # of Ξᵀδ^ind, n × nk, one for each copy but the first
+# Streams of a layer, beside stream 0 of its neurons.
+BIAS, FRESH = 1, 2
 
 
 class Forward(NamedTuple):
     """What the forward pass leaves of a hidden layer; A = [σ_w φ(z)ᵀ/√m; σ_b] are its outputs."""
 
-    key: Array
     covariance: Float[Array, "n n"]  # of z, which is also the kernel of the layer's inputs
     root: Root  # of the covariance
     cross: Float[Array, "n q"]  # Aᵀη, with the bias coordinate
-    small: Small
-    draws: Float[Array, "blocks rows b"] | None  # where they are stored
+
+    @classmethod
+    def side_by_side(cls, columns: Float[Array, "n 3*n+q"]) -> "Forward":
+        """Take the matrices apart that `jax.tree.leaves` gives in a row."""
+        n = columns.shape[0]
+        covariance, factor, whiten, cross = jnp.split(columns, (n, 2 * n, 3 * n), axis=1)
+        return cls(covariance, Root(factor, whiten), cross)
 
 
 class Sums(NamedTuple):
@@ -42,7 +54,7 @@ class Sums(NamedTuple):
 
     gram: Float[Array, "q q"]  # δᵀδ
     seen: Float[Array, "n nk"]  # ξδ, of the first copy
-    energy: Float[Array, ""]  # ‖Wᵀδ‖² of the layer above, of the first copy
+    energy: Float[Array, ""]  # ‖Wᵀδ‖² of the layer above, of the first copy; 0 if K is all
 
 
 def ntk_sampled(
@@ -57,16 +69,17 @@ def ntk_sampled(
     """Draw the NTK of a freshly initialised MLP, exact in law at any width.
 
     K(x, x') = Σ_k (σ_b²[k>1] + x_{k−1}·x'_{k−1}/m_{k−1}) δ_kᵀδ'_k with all weights integrated out,
-    in time O(Σ m_k n² k²). The data may have any norms and any rank.
+    in time O(Σ m_k n² k²). The data may have any norms and any rank. One program serves all widths,
+    depths, σ_w and σ_b at equal n, d, k, dtype and activation: under `vmap` over keys too, but an
+    outer `jit` that closes over the widths compiles for each anew.
 
     Args:
         key: A JAX random key; the draw is a function of it, of the shapes and of `dtype`.
         init: Activation and scales.
         x: Inputs.
         widths: (m_1, …, m_l), outputs k = m_l last.
-        memory: Bytes of working memory of one draw. It sets the size of the blocks in which neurons
-            are drawn, and whether the backward pass keeps their Gaussians or draws them again;
-            the draw itself stays the same, up to rounding.
+        memory: Bytes of working memory of one draw. It bounds the blocks in which neurons are
+            drawn; the draw itself stays the same, up to rounding.
         dtype: Of the Gaussians; that of `x` unless given. Gram matrices, their square roots and K
             are float64 in any case.
 
@@ -74,173 +87,158 @@ def ntk_sampled(
         K[i, j, a, b] between output a at x_i and output b at x_j, in float64.
 
     Raises:
-        TypeError, ValueError: If `widths` is empty or holds anything but positive integers, if `x`
-            is not [n, d] with n, d >= 1, or if `memory` does not hold the n × n matrices.
+        TypeError, ValueError: If `widths` is empty or holds anything but positive integers up to
+            2³¹, if `x` is not [n, d] with n, d >= 1, or if `memory` does not hold the n × n
+            matrices.
         RuntimeError: If JAX's float64 is off.
 
     Source: `docs/theory.md` §3.3.
     """
-    x, plan = prepare("ntk_sampled", init, x, widths, memory, dtype, copies=1)
-    return _ntk_sampled(key, x, plan)
+    x, network, plan = prepare("ntk_sampled", init, x, widths, memory, dtype, copies=1)
+    return _ntk_sampled(key, x, network, plan, len(widths) == 1)[0]
 
 
-@partial(jax.jit, static_argnames="plan")
-def _ntk_sampled(key: Array, x: Float[Array, "n d"], plan: Plan) -> Float[Array, "n n k k"]:
-    return sample(key, x, plan)[0][0]
+@partial(jax.jit, static_argnames=("plan", "linear"))
+def _ntk_sampled(
+    key: Array, x: Float[Array, "n d"], network: Network, plan: Plan, linear: bool
+) -> Float[Array, "1 n n k k"]:
+    if linear:
+        return linear_kernels(x, plan)
+    return sample(key, x, network, plan)[0]
+
+
+def linear_kernels(x: Float[Array, "n d"], plan: Plan) -> Float[Array, "copies n n k k"]:
+    """Return K of a network without hidden layers, which is not random, as every copy."""
+    kernel = input_covariance(x)[:, :, None, None] * jnp.eye(plan.k, dtype=jnp.float64)[None, None]
+    return jnp.broadcast_to(kernel, (plan.copies, *kernel.shape))
 
 
 def sample(
-    key: Array, x: Float[Array, "n d"], plan: Plan
-) -> tuple[Float[Array, "copies n n k k"], Float[Array, "layers"]]:
-    """Draw the kernels of every copy, and the energy ratios of layers 2 … l − 1.
+    key: Array, x: Float[Array, "n d"], network: Network, plan: Plan
+) -> tuple[Float[Array, "copies n n k k"], Float[Array, "capacity"]]:
+    """Draw the kernels of every copy, and the energy ratios of layers 2 … l − 1, l >= 2.
 
     Copy 0 is K. The others are K^ind of `gradient_independence`: they see the same W_l and the same
     W̃ as K, and each its own Ξ in place of ξ.
     """
-    x = x.astype(jnp.float64)
-    covariance = product(x, x) / x.shape[1]
-    identity = jnp.eye(plan.k, dtype=jnp.float64)
-    if not plan.layers:
-        return covariance[None, :, :, None, None] * identity[None, None, None], jnp.zeros(0)
+    return knowing_its_batch(partial(_sample, plan))(stream_key(key), x, network)
 
-    keys = jax.random.split(key, len(plan.layers) + 1)
-    together = _draw_small(keys[-1], plan, x.shape[0])
-    forward: list[Forward] = []
-    for h, layer in enumerate(plan.layers[:-1]):
-        done, covariance = _forward(keys[h], plan, layer, covariance, together[h])
-        forward.append(done)
+
+def _sample(
+    plan: Plan, batch: int, words: Words, x: Array, network: Network
+) -> tuple[Float[Array, "copies n n k k"], Float[Array, "capacity"]]:
+    n, top, run = x.shape[0], network.hidden - 1, Run(plan, network, words, batch)
+
+    def forward(h: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        done, covariance = _forward(run, h, carry[0])
+        side_by_side = jnp.concatenate(jax.tree.leaves(done), axis=1)
+        return covariance, lax.dynamic_update_index_in_dim(carry[1], side_by_side, h, 0)
+
+    layers = network.widths.shape[0]
+    start = jnp.zeros((layers, n, 3 * n + columns(n, plan)), jnp.float64)
+    covariance, stack = lax.fori_loop(0, top, forward, (input_covariance(x), start))
+
     root = gram_root(covariance)
-    last, sums = _top(keys[-2], plan, plan.layers[-1], root, together[-1])
+    last, sums = _top(run, top, root)
+    identity = jnp.eye(plan.k, dtype=jnp.float64)
     kernels = last[None, :, :, None, None] * identity[None, None, None]
     kernels = kernels + _term(plan, covariance, sums)
-    ratios = []
-    for done, layer in zip(forward[::-1], plan.layers[-2::-1], strict=True):
-        sums, ratio = _backward(plan, layer, done, root, sums)
-        root = done.root
+
+    def backward(i: Array, carry: Any) -> Any:
+        kernels, ratios, above, sums = carry
+        h = top - 1 - i
+        done = Forward.side_by_side(lax.dynamic_index_in_dim(stack, h, 0, keepdims=False))
+        sums, ratio = _backward(run, h, done, above, sums)
         kernels = kernels + _term(plan, done.covariance, sums)
-        ratios.append(ratio)
-    return kernels, jnp.array(ratios[::-1], dtype=jnp.float64)
+        return kernels, lax.dynamic_update_index_in_dim(ratios, ratio, h, 0), done.root, sums
 
-
-def _draw_small(key: Array, plan: Plan, n: int) -> list[Small]:
-    """Draw what is small of every hidden layer, all at once."""
-    shapes = []
-    for h, layer in enumerate(plan.layers):
-        q = layer.rows - n if h < len(plan.layers) - 1 else 0
-        neurons = (1, layer.rows, layer.m if layer.small else 0)
-        shapes += [
-            neurons,
-            (q if plan.init.sigma_b else 0,),
-            (plan.copies - 1, n, q // plan.copies),
-        ]
-    arrays = draw_together(key, shapes, plan.dtype)
-    return [
-        Small(
-            neurons=arrays[3 * h] if layer.small else None,
-            bias=arrays[3 * h + 1].astype(jnp.float64) if plan.init.sigma_b else None,
-            fresh=arrays[3 * h + 2].astype(jnp.float64),
-        )
-        for h, layer in enumerate(plan.layers)
-    ]
+    ratios = jnp.zeros(layers, jnp.float64)
+    kernels, ratios, *_ = lax.fori_loop(0, top, backward, (kernels, ratios, root, sums))
+    return kernels, ratios
 
 
 def _forward(
-    key: Array, plan: Plan, layer: Layer, covariance: Float[Array, "n n"], small: Small
+    run: Run, h: Array, covariance: Float[Array, "n n"]
 ) -> tuple[Forward, Float[Array, "n n"]]:
     """Draw a layer's neurons: what the backward pass needs of it, and the next covariance."""
     n, root = covariance.shape[0], gram_root(covariance)
+    q = columns(n, run.plan)
 
-    def visit(draws: Array, real: Array | None) -> tuple[Array, Array]:
-        _, out = _neurons(plan, layer, root, draws[:n], real)
+    def visit(draws: Array, real: Array) -> tuple[Array, Array]:
+        _, out = neurons(run, h, root, draws[:n], real)
         return square(out), product(out, draws[n:]).astype(jnp.float64)
 
-    draws = small.neurons
-    (gram, cross), kept = over_blocks(key, plan, layer, visit, keep=layer.stored, draws=draws)
-    if small.bias is not None:
-        sigma_b = plan.init.sigma_b
-        gram, cross = gram + sigma_b**2, cross + sigma_b * small.bias[None, :]
-    return Forward(key, covariance, root, cross, small, kept), gram
+    gram, cross = over_blocks(run, h, n, n + q, visit)
+    cross = cross + run.network.sigma_b * _bias(run, h, q)
+    return Forward(covariance, root, cross), gram + run.network.sigma_b**2
 
 
-def _top(
-    key: Array, plan: Plan, layer: Layer, root: Root, small: Small
-) -> tuple[Float[Array, "n n"], Sums]:
+def _top(run: Run, h: Array, root: Root) -> tuple[Float[Array, "n n"], Sums]:
     """Draw the last hidden layer, whose δ = σ_w φ'(z) ⊙ W_lᵀ/√m needs no second visit."""
-    n = root.factor.shape[0]
+    n, k, copies = root.factor.shape[0], run.plan.k, run.plan.copies
 
-    def visit(draws: Array, real: Array | None) -> tuple[Array, Array, Array]:
-        slope, out = _neurons(plan, layer, root, draws[:n], real)
-        delta = (slope[:, None, :] * draws[None, n:]).reshape(n * plan.k, -1)
+    def visit(draws: Array, real: Array) -> tuple[Array, Array, Array]:
+        slope, out = neurons(run, h, root, draws[:n], real)
+        delta = (slope[:, None, :] * draws[None, n:]).reshape(n * k, -1)
         return square(out), square(delta), product(draws[:n], delta).astype(jnp.float64)
 
-    (gram, delta_gram, seen), _ = over_blocks(key, plan, layer, visit, draws=small.neurons)
-    delta_gram = jnp.tile(delta_gram, (plan.copies, plan.copies))
-    return gram + plan.init.sigma_b**2, Sums(delta_gram, seen, jnp.zeros((), jnp.float64))
+    gram, delta_gram, seen = over_blocks(run, h, n, n + k, visit)
+    sums = Sums(jnp.tile(delta_gram, (copies, copies)), seen, jnp.zeros((), jnp.float64))
+    return gram + run.network.sigma_b**2, sums
 
 
 def _backward(
-    plan: Plan, layer: Layer, done: Forward, above: Root, sums: Sums
+    run: Run, h: Array, done: Forward, above: Root, sums: Sums
 ) -> tuple[Sums, Float[Array, ""]]:
     """Pass δ through the weights above a layer: W_kᵀδ_k = Q(ξδ_k) + (I − QQᵀ) η C, CᵀC = δ_kᵀδ_k.
 
     Returns the layer's own sums, and the share of ‖W_kᵀδ_k‖² in the n directions of Q over
     rank/m, the share of a direction that knows nothing of Q.
     """
-    n = above.factor.shape[0]
-    spread = gram_factor(sums.gram)
+    (n, nk), (_, _, copies, _, dtype) = sums.seen.shape, run.plan
+    sigma_b, spread = run.network.sigma_b, gram_factor(sums.gram)
     used = jnp.any(above.whiten != 0, axis=1).astype(jnp.float64)
-    parts = [sums.seen] if plan.copies == 1 else [sums.seen, *_redrawn(done.small, sums)]
-    seen = jnp.concatenate(parts, axis=1) * used[:, None]
+    seen = jnp.concatenate([sums.seen, *_redrawn(run, h, sums)], axis=1) * used[:, None]
     hidden = matmul(above.whiten, matmul(done.cross, spread))
     # In the basis of the outputs A rather than of Q = A Wᵀ.
     mix = matmul(above.whiten.T, seen - hidden)
-    mixing = jnp.concatenate([mix, spread]).astype(plan.dtype)
+    mixing = jnp.concatenate([mix, spread]).astype(dtype)
 
-    def visit(draws: Array, real: Array | None) -> Sums:
-        slope, out = _neurons(plan, layer, done.root, draws[:n], real)
+    def visit(draws: Array, real: Array) -> Sums:
+        slope, out = neurons(run, h, done.root, draws[:n], real)
         back = product(mixing.T, jnp.concatenate([out, draws[n:]]).T)
-        delta = slope[None, :, None, :] * back.reshape(plan.copies, n, plan.k, -1)
-        first = delta[0].reshape(n * plan.k, -1)
-        energy = jnp.sum(_only(real, back[: n * plan.k]) ** 2)
+        delta = slope[None, :, None, :] * back.reshape(copies, n, run.plan.k, -1)
+        own = jnp.where(real, back[:nk], 0) if copies > 1 else jnp.zeros((), dtype)
         return Sums(
             square(delta.reshape(-1, delta.shape[-1])),
-            product(draws[:n], first).astype(jnp.float64),
-            energy.astype(jnp.float64),
+            product(draws[:n], delta[0].reshape(nk, -1)).astype(jnp.float64),
+            jnp.sum(own**2).astype(jnp.float64),
         )
 
-    sums_here, _ = over_blocks(done.key, plan, layer, visit, draws=done.draws)
-    energy = sums_here.energy
-    if done.small.bias is not None:
-        constant = jnp.full((1, n), plan.init.sigma_b, jnp.float64)
-        from_bias = matmul(constant, mix) + matmul(done.small.bias[None, :], spread)
-        energy = energy + jnp.sum(from_bias[0, : n * plan.k] ** 2)
-    size = layer.m + (plan.init.sigma_b > 0)
-    ratio = jnp.sum(seen[:, : n * plan.k] ** 2) / energy / (jnp.sum(used) / size)
-    return sums_here, ratio
+    here = over_blocks(run, h, n, n + len(spread), visit)
+    from_bias = sigma_b * jnp.sum(mix, axis=0) + matmul(_bias(run, h, len(spread)), spread)[0]
+    energy = here.energy + jnp.where(sigma_b > 0, jnp.sum(from_bias[:nk] ** 2), 0)
+    size = run.network.widths[h] + (sigma_b > 0)
+    return here, jnp.sum(seen[:, :nk] ** 2) / energy / (jnp.sum(used) / size)
 
 
-def _redrawn(small: Small, sums: Sums) -> list[Float[Array, "n nk"]]:
+def _bias(run: Run, h: Array, q: int) -> Float[Array, "1 q"]:
+    """Draw η of the bias coordinate of a layer's outputs."""
+    return normals(fold(run.words, h, BIAS), 1, 0, q, run.plan.dtype).astype(jnp.float64)
+
+
+def _redrawn(run: Run, h: Array, sums: Sums) -> list[Float[Array, "n nk"]]:
     """Draw Ξᵀδ^ind of every copy after the first: Gaussian, of covariance δ^indᵀδ^ind."""
-    nk = sums.seen.shape[1]
-    spans = [slice(c * nk, (c + 1) * nk) for c in range(1, len(small.fresh) + 1)]
+    (n, nk), copies = sums.seen.shape, run.plan.copies
+    if copies == 1:
+        return []
+    key = fold(run.words, h, FRESH)
+    fresh = normals(key, (copies - 1) * n, 0, nk, run.plan.dtype).astype(jnp.float64)
+    grams = sums.gram.reshape(copies, nk, copies, nk)
     return [
-        matmul(fresh, gram_factor(sums.gram[span, span]))
-        for fresh, span in zip(small.fresh, spans, strict=True)
+        matmul(mine, gram_factor(grams[c, :, c]))
+        for c, mine in enumerate(fresh.reshape(copies - 1, n, nk), start=1)
     ]
-
-
-def _neurons(
-    plan: Plan, layer: Layer, root: Root, xi: Float[Array, "n b"], real: Bool[Array, "b"] | None
-) -> tuple[Float[Array, "n b"], Float[Array, "n b"]]:
-    """Return σ_w φ'(z)/√m and σ_w φ(z)/√m for z = Rᵀξ; zero at neurons that only pad a block."""
-    act, scale = plan.init.activation, plan.init.sigma_w / layer.m**0.5
-    z = matmul(root.factor.T.astype(plan.dtype), xi)
-    slope, out = scale * act.prime(z), scale * act(z)
-    return _only(real, slope), _only(real, out)
-
-
-def _only(real: Bool[Array, "b"] | None, a: Float[Array, "rows b"]) -> Float[Array, "rows b"]:
-    return a if real is None else jnp.where(real[None, :], a, 0)
 
 
 def _term(

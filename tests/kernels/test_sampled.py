@@ -11,7 +11,7 @@ from two_samples import smallest_p
 
 import ntk_eoc as ne
 from ntk_eoc.eoc import Init
-from ntk_eoc.kernels import blocks
+from ntk_eoc.kernels import blocks, forward_pass, sampled
 from ntk_eoc.kernels.independent_gradient import gradient_independence_sampled
 
 TANH = Init(ne.Activation("tanh", jnp.tanh), sigma_w=1.3, sigma_b=0.5)
@@ -88,19 +88,38 @@ def test_exact_parallel_inputs_stay_parallel(key, dtype):
     np.testing.assert_allclose(np.diagonal(kernel[4, 4]), 4 * np.diagonal(kernel[1, 1]), atol=eps)
 
 
-def test_exact_blocks_and_stored_draws_change_rounding_only(key, monkeypatch):
-    x, widths = inputs(40, 6), (3001, 5000, 4100, 1)
-    kernels, plans = [], []
-    for longest, memory in ((2**16, 2**29), (2**16, 2**23), (2**30, 2**30)):
-        monkeypatch.setitem(blocks.BLOCK, "cpu", longest)
-        _, plan = blocks.prepare("", TANH, x, widths, memory, None, copies=1)
-        plans.append([(layer.block, layer.blocks, layer.stored) for layer in plan.layers])
-        kernels.append(single(key, TANH, x, widths, memory=memory))
-    assert len({str(plan) for plan in plans}) == 3
-    assert {stored for plan in plans for *_, stored in plan} == {True, False}
-    for kernel in kernels[1:]:
-        # Sums of 5,000 terms in another order, through five products: some thousands of epsilons.
-        np.testing.assert_allclose(kernel, kernels[0], rtol=0, atol=1e-12 * kernels[0].max())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exact_blocks_and_batches_change_rounding_only(key, monkeypatch, dtype):
+    x, widths = inputs(5, 6), (301, 500, 40, 1)
+    one = single(key, TANH, x, widths, dtype=dtype)
+    batched = quick(jax.vmap(lambda key: ne.ntk_sampled(key, TANH, x, widths, dtype=dtype)))
+    monkeypatch.setitem(blocks.LANES, "cpu", 2)
+    three = np.asarray(batched(jax.random.split(key, 3)))
+    found = [(single(jax.random.split(key, 3)[2], TANH, x, widths, dtype=dtype), three[2])]
+    for length in (2**7, 2**20):
+        monkeypatch.setitem(blocks.BLOCK, "cpu", length)
+        found.append((single(key, TANH, x, widths, dtype=dtype), one))
+    for kernel, expected in found:
+        # Sums of 500 terms in another order, through five products: some hundreds of epsilons.
+        atol = 300 * np.finfo(dtype).eps * expected.max()
+        np.testing.assert_allclose(kernel, expected, rtol=0, atol=atol)
+
+
+def test_exact_one_program_serves_all_widths_depths_and_scales(key):
+    x, keys = inputs(2, 3), jax.random.split(key, 4)
+    init = Init(ne.Activation("sine", jnp.sin), sigma_w=1.1)
+    ne.ntk_sampled(key, init, x, (5, 1))
+    jax.vmap(lambda key: ne.ntk_sampled(key, init, x, (5, 1)))(keys)
+    ne.nngp_sampled(key, init, x, (5, 1))
+    programs = sampled._ntk_sampled._cache_size(), forward_pass._nngp_sampled._cache_size()
+    for other in (init, Init(init.activation, sigma_w=0.7, sigma_b=0.2)):
+        for widths in ((700, 1), (5, 9, 200, 1), (3,) * 31 + (1,)):
+            ne.ntk_sampled(key, other, x, widths)
+            jax.vmap(lambda key, i=other, w=widths: ne.ntk_sampled(key, i, x, w))(keys)
+            grams = ne.nngp_sampled(key, other, x, widths)
+            assert grams.shape == (len(widths) - 1, 2, 2)
+    after = sampled._ntk_sampled._cache_size(), forward_pass._nngp_sampled._cache_size()
+    assert after == programs
 
 
 @pytest.mark.timeout(60)  # the obvious sampler hangs in batches of 3,000 and more
