@@ -13,13 +13,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, UInt32
 
-Words = tuple[UInt32[Array, "*shape"], UInt32[Array, "*shape"]]
+Words = tuple[UInt32[Array, ""], UInt32[Array, ""]]  # a key
+Pair = tuple[UInt32[Array, "*shape"], UInt32[Array, "*shape"]]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
 
-def threefry(key: Words, count: Words) -> Words:
+def threefry(key: Words, count: Pair) -> Pair:
     """Encrypt two 32-bit words under a key of two words.
 
     `jax.random` runs the same rounds as a loop over arrays in memory; unrolled, they stay in

@@ -42,7 +42,7 @@ class Forward(NamedTuple):
     cross: Float[Array, "n q"]  # Aᵀη, with the bias coordinate
 
     @classmethod
-    def side_by_side(cls, columns: Float[Array, "n 3*n+q"]) -> "Forward":
+    def side_by_side(cls, columns: Float[Array, "n columns"]) -> "Forward":
         """Take the matrices apart that `jax.tree.leaves` gives in a row."""
         n = columns.shape[0]
         covariance, factor, whiten, cross = jnp.split(columns, (n, 2 * n, 3 * n), axis=1)

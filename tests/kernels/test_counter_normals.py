@@ -15,7 +15,9 @@ DTYPES = ["float32", "float64"]
 def test_exact_the_words_are_those_of_jax():
     rng = np.random.default_rng(0)
     key, count = (rng.integers(0, 2**32, size, dtype=np.uint32) for size in (2, 2000))
-    first, second = threefry(tuple(jnp.asarray(key)), (count[:1000], count[1000:]))
+    first, second = threefry(
+        tuple(jnp.asarray(key)), (jnp.asarray(count[:1000]), jnp.asarray(count[1000:]))
+    )
     expected = threefry_2x32(jnp.asarray(key), jnp.asarray(count))
     np.testing.assert_array_equal(np.concatenate([first, second]), expected)
 
