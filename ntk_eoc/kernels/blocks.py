@@ -81,8 +81,8 @@ def prepare(
     require(memory >= least, "memory", f">= {least} bytes (n = {n}, k = {plan.k})", memory)
     padded = np.ones(_capacity(n, plan, hidden), np.int64)
     padded[:hidden] = sizes[:-1]
-    scales = np.float64(init.sigma_w), np.float64(init.sigma_b)
-    return x, Network(padded, np.int64(hidden), *scales), plan
+    data: list[Any] = [padded, np.int64(hidden), np.float64(init.sigma_w), np.float64(init.sigma_b)]
+    return x, Network(*data), plan
 
 
 def require_float64(caller: str) -> None:

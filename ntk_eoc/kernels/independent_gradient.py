@@ -64,9 +64,10 @@ def _sampled(
     key: Array, x: Float[Array, "n d"], network: Network, plan: Plan, linear: bool
 ) -> GradientIndependence:
     if linear:
-        return GradientIndependence(*linear_kernels(x, plan), jnp.zeros(0, jnp.float64))
-    kernels, energy = sample(key, x, network, plan)
-    return GradientIndependence(*kernels, energy)
+        kernels, energy = linear_kernels(x, plan), jnp.zeros(0, jnp.float64)
+    else:
+        kernels, energy = sample(key, x, network, plan)
+    return GradientIndependence(kernels[0], kernels[1], kernels[2], energy)
 
 
 def gradient_independence(
