@@ -9,6 +9,7 @@ An activation and its initialisation:
 Kernels of n1 and n2 inputs:
 
     ntk_infinite, nngp_infinite  the limit K∞ of the NTK, and of the covariance of outputs
+    nngp_sampled                 the covariances of a fresh network, layer by layer, without weights
     ntk_jacobian                 K(θ) of any f(params, x)
     ntk_layerwise                K(θ) of an MLP, without a Jacobian
     ntk_sampled                  K(θ) of a fresh network, exact in law, without its weights
