@@ -56,8 +56,8 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 DISTANCES = {
-    "kolmogorov": ("Kolmogorov", r"$d\,\sup_t|F_n(t)-F(t)|$"),
-    "wasserstein": ("Wasserstein", r"$d\int|F_n-F|\,dt$"),
+    "kolmogorov": ("level: Kolmogorov's falls like $1/d$", r"$d\,\sup_t|F_n(t)-F(t)|$"),
+    "wasserstein": ("Wasserstein's falls a little slower", r"$d\int|F_n-F|\,dt$"),
 }
 
 
@@ -65,12 +65,12 @@ def draw(records: Records) -> Figure:
     """Draw d times both distances against d with their slopes."""
     figure, axes = style.panels(2, height=2.6)
     ok = records.ok
-    for ax, (what, (name, label)) in zip(axes, DISTANCES.items(), strict=True):
+    for ax, (what, (title, label)) in zip(axes, DISTANCES.items(), strict=True):
         curves.by_activation(ax, ok, "d", what, scale=lambda d: d, shift=0.015)
         style.log_axes(ax, ok.values("d"))
         ax.set(xlabel="inputs $d$ ($p=\\gamma_2 d$, $n=\\gamma_1 dp$)", ylabel=label)
-        ax.set_title(f"level: {name} falls like $1/d$")
-        style.legend_below(ax, 1, under=-0.3)
+        ax.set_title(title)
+        style.legend_below(ax, 1, under=-0.27)
     style.letter(axes)
     cell = ok[0].cell
     ratios = rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$"
