@@ -10,6 +10,7 @@ Kernels of n1 and n2 inputs:
 
     ntk_infinite, nngp_infinite  the limit K∞ of the NTK, and of the covariance of outputs
     nngp_sampled                 the covariances of a fresh network, layer by layer, without weights
+    ntk_infinite_with_error      K∞ with an estimate of its error
     ntk_jacobian                 K(θ) of any f(params, x)
     ntk_layerwise                K(θ) of an MLP, without a Jacobian
     ntk_sampled                  K(θ) of a fresh network, exact in law, without its weights
@@ -42,7 +43,7 @@ each with one meaning, stand in a table at the head of `docs/theory.md`.
 
 Imports go one way; a module sees only those on its own line and on the lines above:
 
-    checks                                       one grammar for bad input
+    checks · precision · chebyshev               one grammar for bad input; float64; interpolation
     user_code                                    FILE.py:NAME, and what of it a result rests on
     activations · gaussian · estimates           φ, Gaussian integrals, statistics
     eoc                                          Init, the curve, its points, depth scales
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from ntk_eoc.finite_width.mean_shift import mean_shift
     from ntk_eoc.finite_width.widths_for import widths_for
     from ntk_eoc.kernels.forward_pass import nngp_sampled
-    from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
+    from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite, ntk_infinite_with_error
     from ntk_eoc.kernels.jacobian import ntk_jacobian
     from ntk_eoc.kernels.layerwise import ntk_layerwise
     from ntk_eoc.kernels.matrix import ntk_matrix, with_outputs
@@ -92,6 +93,7 @@ _HOME = {
     "nngp_infinite": "kernels.infinite",
     "nngp_sampled": "kernels.forward_pass",
     "ntk_infinite": "kernels.infinite",
+    "ntk_infinite_with_error": "kernels.infinite",
     "ntk_jacobian": "kernels.jacobian",
     "ntk_layerwise": "kernels.layerwise",
     "ntk_matrix": "kernels.matrix",
@@ -126,6 +128,7 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "nngp_infinite",
     "nngp_sampled",
     "ntk_infinite",
+    "ntk_infinite_with_error",
     "ntk_jacobian",
     "ntk_layerwise",
     "ntk_matrix",

@@ -8,9 +8,8 @@ import pytest
 import reference_gaussian as reference
 
 from ntk_eoc.activations import NAMED, Activation, activation
-from ntk_eoc.gaussian import ActivationError, dual, dual_gap, dual_prime, gaussian_mean, many, plan
-from ntk_eoc.gaussian.smoothed import look_up, tabulate
-from ntk_eoc.gaussian.triples import MANY
+from ntk_eoc.gaussian import ActivationError, dual, dual_prime, gaussian_mean, plan
+from ntk_eoc.gaussian.triples import MANY, Triples, integrate_all
 
 CLOSED = ["abs", "relu", "leaky_relu", "erf", "gelu", "sin", "cos", "exp", "quadratic"]
 
@@ -63,77 +62,6 @@ def test_agrees_dual_with_mpmath_on_the_grid(name):
         check_against_reference(name, triples, count)
 
 
-@pytest.mark.parametrize("form", [dual, dual_prime])
-@pytest.mark.parametrize("name", ["hard_tanh", "tanh"])
-def test_agrees_many_triples_with_the_direct_rule(name, form):
-    act, rng = without_closed_form(name), np.random.default_rng(2)
-    q1, q2 = 10 ** rng.uniform(-2, np.log10(25), (2, MANY + 76))
-    q2[:300] = q1[:300] * rng.choice([1.0, 1 + 1e-6], 300)
-    theta = rng.uniform(1e-6, np.pi - 1e-6, q1.size)
-    ends = [0.0, 1e-12, 1e-6, 1e-3, 0.05, np.pi / 2, np.pi - 1e-3, np.pi - 1e-6, np.pi]
-    theta[:600] = rng.choice(ends, 600)
-    delta = 2 * np.sin(theta / 2) ** 2
-
-    def direct(q1, q2, delta):
-        halves = np.split(np.stack([q1, q2, delta]), 2, axis=1)
-        return np.concatenate([form(act, *half).value for half in halves])
-
-    found = form(act, q1, q2, delta)
-    scale = np.sqrt(direct(q1, q1, 0 * delta) * direct(q2, q2, 0 * delta))
-    error = np.abs(found.value - direct(q1, q2, delta))
-    assert (error <= 1e-12 * scale).all()
-    assert (error <= 10 * found.error).all()
-    assert (found.error <= 1e-12 * scale).all()
-
-
-@pytest.mark.parametrize("form", [dual, dual_prime])
-def test_agrees_many_triples_with_the_closed_form_at_any_variance(form):
-    act, plain = activation("relu"), without_closed_form("relu")
-    rng = np.random.default_rng(3)
-    q1, q2 = 10 ** rng.uniform(-3, 2.5, (2, MANY))
-    delta = 2 * np.sin(rng.uniform(0, np.pi, MANY) / 2) ** 2
-    found, exact = (form(phi, q1, q2, delta) for phi in (plain, act))
-    scale = np.sqrt(form(act, q1, q1, 0.0).value * form(act, q2, q2, 0.0).value)
-    error = np.abs(found.value - exact.value)
-    assert (error <= 1e-12 * scale).all()
-    assert (error <= 10 * found.error).all()
-
-
-def test_exact_duals_of_many_triples_do_not_depend_on_the_batch():
-    act, rng = without_closed_form("tanh"), np.random.default_rng(4)
-    triples = np.stack([*10 ** rng.uniform(-2, 1, (2, 2 * MANY)), rng.uniform(0, 2, 2 * MANY)])
-    triples[:2, 0] = 20.0
-    together = dual(act, *triples).value
-    half = dual(act, *triples[:, ::-2]).value
-    np.testing.assert_allclose(half, together[::-2], rtol=0, atol=1e-14)
-
-
-def test_exact_smoothed_relu_down_to_the_kink():
-    """E[max(a + τw, 0)] = a Φ(a/τ) + τ exp(−a²/2τ²)/√(2π)."""
-    act = without_closed_form("relu")
-    strips = tabulate(act, "value", plan(act), 25.0)
-    for tau in (0.0, 1e-14, 1e-6, 0.03, 0.7, 5.0):
-        strip = next(strip for strip in strips if tau <= strip.high)
-        x = np.linspace(-7, 7, 57)
-        a = np.concatenate([x * tau, x])
-        found, error = look_up(strip, jnp.asarray(a), jnp.asarray(tau))
-        y = a / max(tau, 1e-300)
-        exact = a * jax.scipy.stats.norm.cdf(y) + tau * jax.scipy.stats.norm.pdf(y)
-        # where φ smoothed is below 1e-20, the table holds 0, and 0 for its error
-        assert (np.abs(found - exact) <= 10 * error + 1e-20).all(), tau
-        assert (error <= 1e-13 * (1 + np.abs(a))).all(), tau
-
-
-def test_exact_many_triples_without_a_table_are_integrated_directly(monkeypatch):
-    wild = Activation("wild", lambda s: jnp.sin(60 * s) + s)
-    assert tabulate(wild, "value", plan(wild, 1.5), 1.5625) is None
-    act = without_closed_form("tanh")
-    triples = np.linspace((2.0, 3.0, 0.1), (3.0, 2.0, 1.9), MANY).T
-    monkeypatch.setattr(many, "tabulate", lambda *_: None)
-    value = dual(act, *triples).value
-    np.testing.assert_array_equal(value[:40], dual(act, *triples[:, :40]).value)
-
-
 @pytest.mark.parametrize(
     "name",
     [n if n in ("abs", "gelu") else pytest.param(n, marks=pytest.mark.slow) for n in CLOSED],
@@ -149,18 +77,6 @@ def test_agrees_closed_form_with_quadrature(name):
         assert (error <= 1e-12 * scale).all(), form.__name__
 
 
-@pytest.mark.parametrize(("form", "ends"), [(dual, 1e-7), (dual_prime, 1e-4)])
-def test_agrees_interpolation_in_the_angle_with_closed_form(form, ends):
-    act, plain = activation("relu"), without_closed_form("relu")
-    theta = np.r_[0.0, ends, np.linspace(0.01, np.pi - 0.01, 1024), np.pi / 2, np.pi - ends, np.pi]
-    delta = 2 * np.sin(theta / 2) ** 2
-    scale = np.sqrt(form(act, 0.7, 0.7, 0.0).value * form(act, 3.1, 3.1, 0.0).value)
-    found, exact = (form(phi, 0.7, 3.1, delta) for phi in (plain, act))
-    error = np.abs(found.value - exact.value)
-    assert (error <= 1e-12 * scale).all()
-    assert (error <= 10 * found.error).all()
-
-
 @pytest.mark.parametrize("name", ["relu", "erf"])
 def test_exact_gap_keeps_its_digits_at_small_angles(name):
     """½E[(φ − φ)²] = ∫ of the derivative's dual over δ (Price), at angles down to 1e-6."""
@@ -170,9 +86,11 @@ def test_exact_gap_keeps_its_digits_at_small_angles(name):
     t = theta[:, None] * (x + 1) / 2
     slopes = np.asarray(dual_prime(act, 2.0, 2.0, 2 * np.sin(t / 2) ** 2).value)
     exact = 2.0 * (theta / 2) * ((slopes * np.sin(t)) @ w)
-    gap = dual_gap(act, 2.0, 2.0, 2 * np.sin(theta / 2) ** 2).value
+    q, delta = np.full(3, 2.0), 2 * np.sin(theta / 2) ** 2
+    found = integrate_all(act, "layer", Triples(q, q, delta, 2 - delta, *np.ones((2, 3))))
     # A difference of φ at arguments θ apart has a relative error of ulp/θ, averaged over nodes.
-    np.testing.assert_allclose(gap, exact, rtol=3e-11)
+    np.testing.assert_allclose(found.value[0], exact, rtol=3e-11)
+    assert (np.abs(found.value[0] - exact) <= 10 * found.error[0]).all()
 
 
 @pytest.mark.parametrize(("name", "form"), [("relu", dual_prime), ("gelu", dual)])

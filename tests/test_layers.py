@@ -10,7 +10,7 @@ import ntk_eoc as ne
 
 PACKAGE = Path(__file__).parent.parent / "ntk_eoc"
 ORDER = [
-    {"checks"},
+    {"checks", "precision", "chebyshev"},
     {"user_code"},
     {"activations", "gaussian", "estimates"},
     {"eoc"},

@@ -7,7 +7,7 @@ import numpy as np
 from ntk_eoc.activations import AbsLinear, Activation
 from ntk_eoc.eoc.curve import EdgeCurve, edge_curve, largest_variance
 from ntk_eoc.gaussian import plan
-from ntk_eoc.gaussian.panels import check_slope, sample
+from ntk_eoc.gaussian.evaluate import check_slope, sample
 
 Class = Literal["scale-invariant", "kinked", "smooth"]
 

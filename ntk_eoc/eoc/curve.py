@@ -13,7 +13,7 @@ import numpy as np
 from ntk_eoc.activations import Activation
 from ntk_eoc.eoc.moments import COUNT, activation_moments
 from ntk_eoc.gaussian import ActivationError
-from ntk_eoc.gaussian.panels import check_growth, check_slope
+from ntk_eoc.gaussian.evaluate import check_growth, check_slope
 
 SMALLEST_Q, LARGEST_Q = 1e-4, 400.0  # the variances that are searched
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from ntk_eoc.activations import Activation
 from ntk_eoc.gaussian import Panels, plan
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, moments
-from ntk_eoc.gaussian.triples import in_float64
+from ntk_eoc.precision import in_float64
 
 COUNT = 64  # variances evaluated at once, by one compiled function
 _ROUNDING = 5e-15  # of the moments, relative

@@ -3,39 +3,38 @@
 A Gauss–Legendre rule is exact to rounding on a panel where φ is a polynomial of moderate degree to
 rounding. `plan` finds the fewest such panels, once per activation, and refuses an activation
 that no panel resolves: a kink that was not declared, a NaN, a growth without Gaussian moments.
+
+What is resolved is judged at the nodes of a panel and at every point of a scan in it, whose points
+are |s|/4,000 apart at s: a feature of φ or φ' wider than |s|/1,000 is seen, a narrower one may be
+missed.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool
+from jaxtyping import ArrayLike
 
 from ntk_eoc.activations import Activation
+from ntk_eoc.gaussian.evaluate import (
+    TAIL,
+    ActivationError,
+    check_growth,
+    evaluator,
+    sample,
+)
+from ntk_eoc.gaussian.resolution import Resolution, resolution_of
 
-DEGREE = 24  # φ is resolved where its Chebyshev coefficients of this degree are rounding noise
 GAUSS_PANEL = 3.6  # length of a panel on which 13 nodes resolve exp(−z²/2) to rounding
 SHARED_Q = 25.0  # variances q <= SHARED_Q 4^k share their panels, k >= LOWEST
 LOWEST = -6
+LARGEST = 8  # the largest k that is tried where the variances are not known beforehand
 SHORTEST = 2e-6  # a panel this short that is not resolved holds a kink
-TAIL = 38.0  # exp(−z²/2) underflows beyond
-
-_BLOCK = 512  # points per call of the compiled activation: one compilation serves all
-# Chebyshev–Lobatto nodes, ends included: a kink just inside a panel cannot hide between nodes.
-# They are drawn in by 1e-13, since at a declared kink φ' may be that of the other side.
-_X = np.cos(np.pi * np.arange(DEGREE + 1) / DEGREE)
-_ENDS = np.where(np.arange(DEGREE + 1) % DEGREE == 0, 0.5, 1.0)
-_TO_COEFFICIENTS = (
-    (2 / DEGREE)
-    * np.cos(np.pi * np.outer(np.arange(DEGREE + 1), np.arange(DEGREE + 1)) / DEGREE)
-    * _ENDS[:, None]
-    * _ENDS
-)
+MOST_SHARP = 16
+MOST_HIDDEN = 8  # kinks found before the search ends
 
 
 @dataclass(frozen=True)
@@ -46,259 +45,107 @@ class Panels:
         kinks: Cuts at which φ is not smooth, ascending.
         breaks: All cuts, the kinks among them, ascending.
         reach: Largest |s| covered.
+        sharp: The kinks, and the steepest places between them: φ smoothed on any scale varies on
+            that scale around them.
         gauss: Number of panels that resolve the Gaussian weight.
-        soft: Number of panels that resolve the weight and φ at any variance the reach allows.
+        span: |z| beyond which φ'(√q z) exp(−z²/4) is rounding at any of these variances.
         parity: +1 for even φ, −1 for odd φ, else 0.
         jumps: Whether φ' jumps at a kink: the kinked class of `docs/theory.md`.
+        steps: The kinks at which φ itself jumps.
     """
 
     kinks: tuple[float, ...]
     breaks: tuple[float, ...]
     reach: float
+    sharp: tuple[float, ...]
     gauss: int
-    soft: int
+    span: float
     parity: int
     jumps: bool
+    steps: tuple[float, ...]
 
     def refined(self) -> "Panels":
         """Return the same cuts with every panel halved."""
         ends = np.array([-self.reach, *self.breaks, self.reach])
         breaks = np.sort(np.concatenate([self.breaks, (ends[1:] + ends[:-1]) / 2]))
-        return Panels(
-            self.kinks,
-            tuple(breaks.tolist()),
-            self.reach,
-            2 * self.gauss,
-            2 * self.soft,
-            self.parity,
-            self.jumps,
-        )
+        return replace(self, breaks=tuple(breaks.tolist()), gauss=2 * self.gauss)
 
 
-class ActivationError(ValueError):
-    """An activation that cannot be integrated against a Gaussian, with what to do about it."""
-
-
-Evaluator = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-@cache
-def _evaluator(act: Activation) -> Evaluator:
-    """Return s -> (φ(s), φ'(s)) in float64 NumPy, with clear errors for what cannot be called."""
-
-    def both(s: Array) -> tuple[Array, Array]:
-        return act(s), act.prime(s)
-
-    def checked(what: str, call: Callable[..., tuple], *args: Any) -> tuple:
-        try:
-            return call(*args)
-        except Exception as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise ActivationError(
-                f"activation {act.name!r} must be an elementwise JAX function of an array: use "
-                f"jnp functions, and jnp.where instead of if ({what} raised "
-                f"{type(error).__name__}: {reason})."
-            ) from error
-
-    compiled = jax.jit(both)
-
-    def evaluate(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        blocks = -(-s.size // _BLOCK)
-        padded = np.resize(s.ravel(), (blocks, _BLOCK)).astype(np.float64)
-        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-            pairs = [compiled(block) for block in padded]
-        value, slope = (
-            np.concatenate([np.asarray(y, np.float64) for y in ys])
-            for ys in zip(*pairs, strict=True)
-        )
-        return value[: s.size].reshape(s.shape), slope[: s.size].reshape(s.shape)
-
-    array = jax.ShapeDtypeStruct((2, 3), float)
-    # φ itself before `both`, whose annotations refuse another shape in words of their own.
-    shapes = checked("tracing it", lambda: (jax.eval_shape(act.fn, array),))
-    if shapes[0].shape == (2, 3):
-        shapes = checked("tracing it", lambda: jax.eval_shape(both, array))
-    if any(y.shape != (2, 3) for y in shapes):
-        raise ActivationError(
-            f"activation {act.name!r} must be elementwise, but of an array of shape (2, 3) it made "
-            f"one of shape {next(y.shape for y in shapes if y.shape != (2, 3))}."
-        )
-    s = np.linspace(-3, 3, _BLOCK)
-    # Every second point at another place of the array, among other points.
-    moved = np.where(np.arange(_BLOCK) % 2 == 0, s[::-1], 7.0)
-    value, among = (checked("calling it", evaluate, x)[0] for x in (s, moved))
-    if not np.allclose(value[::-1][::2], among[::2], rtol=1e-9, atol=1e-12, equal_nan=True):
-        raise ActivationError(
-            f"activation {act.name!r} must be elementwise, but its value at one point changes with "
-            f"the other points of the array."
-        )
-    return evaluate
-
-
-def _check_values(act: Activation, s: np.ndarray, value: np.ndarray, slope: np.ndarray) -> None:
-    """Refuse NaN."""
-    for what, y in (("", value), ("the derivative of ", slope)):
-        bad = np.isnan(y)
-        if bad.any():
-            raise ActivationError(
-                f"{what}activation {act.name!r} must be a number everywhere, got nan at "
-                f"s = {s[bad][0]:.4g}. (Where jnp.where hides a branch, make the hidden branch "
-                f"finite too.)"
-            )
-
-
-def sample(act: Activation) -> tuple[np.ndarray, np.ndarray]:
-    """Return φ and φ' at 512 points of |s| <= 30, where both are finite.
-
-    Raises:
-        ActivationError: If φ is not elementwise, not a number somewhere, or constant.
-    """
-    s = np.linspace(-30, 30, _BLOCK)
-    value, slope = _evaluator(act)(s)
-    _check_values(act, s, value, slope)
-    finite = np.isfinite(value) & np.isfinite(slope)
-    value, slope = value[finite], slope[finite]
-    if value.size == 0 or np.ptp(value) == 0:
-        told = f"{value[0]:.4g}" if value.size else "infinite"
-        raise ActivationError(
-            f"activation {act.name!r} must not be constant, but is {told} at every |s| <= 30: "
-            f"shift or scale it."
-        )
-    return value, slope
-
-
-@cache  # asked at every point of an edge
-def check_slope(act: Activation) -> None:
-    """Refuse a step: it has moments, but no tangent kernel and no edge.
-
-    Raises:
-        ActivationError: If φ' is 0 wherever it is looked at.
-    """
-    if not sample(act)[1].any():
-        raise ActivationError(
-            f"activation {act.name!r} must have a slope, but its derivative is 0 wherever "
-            f"it was looked at on |s| <= 30: smooth its steps, or scale it."
-        )
-
-
-def check_growth(act: Activation, q: float) -> tuple[float, float]:
-    """Return the range of z that holds all of E[φ(√q z)²] but 1e-15 of it.
-
-    Raises:
-        ActivationError: If the mass does not decay: the moment does not exist.
-    """
-    z = np.linspace(-TAIL, TAIL, 1217)
-    value, slope = _evaluator(act)(np.sqrt(q) * z)
-    near = np.abs(z) < 10
-    _check_values(act, np.sqrt(q) * z[near], value[near], slope[near])
-    with np.errstate(divide="ignore"):
-        size = np.nan_to_num(np.maximum(np.abs(value), np.abs(slope)), nan=0.0, posinf=np.inf)
-        log_mass = 2 * np.log(size) - z**2 / 2
-    if size[np.abs(z) < TAIL - 10].max() == 0:  # a dead zone wider than the weight
-        return -TAIL / 4, TAIL / 4
-    if np.isinf(size).any() and np.isfinite(size[[0, -1]]).all():
-        raise ActivationError(
-            f"activation {act.name!r} must be finite with its derivative, but one of them is "
-            f"infinite at s = {np.sqrt(q) * z[np.isinf(size)][0]:.4g}: cut the pole off."
-        )
-    if not (np.isfinite(log_mass.max()) and abs(z[np.argmax(log_mass)]) < TAIL - 10):
-        raise ActivationError(
-            f"E[φ(√q z)²] must exist, but {act.name!r} grows too fast for it at q = {q:g}: "
-            f"take a smaller q, scale its input down, or bound it (a clip far out changes nothing "
-            f"else)."
-        )
-    mass = np.exp(log_mass - log_mass.max())
-    kept = z[(mass / mass.sum() + np.exp(-(z**2) / 2) / 40) > 1e-15]
-    return float(kept[0]), float(kept[-1])
-
-
-@dataclass(frozen=True)
-class _Resolution:
-    """Tells whether φ and φ' are polynomials to rounding on panels."""
-
-    evaluate: Evaluator
-    grid: np.ndarray  # |s|, ascending
-    largest: np.ndarray  # max |φ| on |s'| <= |s|
-    steepest: np.ndarray  # max |φ'| there
-
-    def __call__(self, a: float, b: np.ndarray) -> Bool[np.ndarray, "panels"]:
-        """Whether the panels [a, b_i] are resolved; at most 16 of them."""
-        ends = np.concatenate([b, np.full(16 - b.size, b[-1])])
-        s = a + np.outer(ends - a, (_X * (1 - 1e-13) + 1) / 2)
-        far = np.searchsorted(self.grid, np.maximum(abs(a), np.abs(ends))).clip(
-            max=self.grid.size - 1
-        )
-        good = np.ones(16, bool)
-        # φ is only computed to the rounding of s: for exp(s²) that is many units in its last place.
-        noise = 4e-16 * self.grid[far] * self.steepest[far] / self.largest[far]
-        for y, scale, tolerance in zip(
-            self.evaluate(s), (self.largest, self.steepest), (5e-15, 1e-13), strict=True
-        ):
-            with np.errstate(over="ignore", invalid="ignore"):
-                tail = np.abs((y @ _TO_COEFFICIENTS)[:, -4:]).max(1)
-                good &= tail <= (tolerance + noise) * scale[far]
-        return good[: b.size]
-
-
-def _resolution(act: Activation, reach: float) -> _Resolution:
-    evaluate = _evaluator(act)
-    grid = np.concatenate([[0.0], np.geomspace(1e-4, reach, 2047)])
-    value, slope = (np.stack(pair) for pair in zip(evaluate(grid), evaluate(-grid), strict=True))
-    _check_values(act, np.stack([grid, -grid]), value, slope)
-    running = [np.maximum.accumulate(np.abs(y).max(0)) + 1e-300 for y in (value, slope)]
-    return _Resolution(evaluate, grid, *running)
-
-
-def _longest(resolved: _Resolution, a: float, b: float) -> float:
+def _longest(resolved: Resolution, a: float, b: float) -> float:
     """Return the end of the longest resolved panel that starts at a, at most b; a if there is none.
 
     Sixteen lengths are tried at once, three times.
     """
     shortest, longest = min(SHORTEST, b - a), b - a
     for _ in range(3):
-        lengths = np.geomspace(shortest, longest, 16)
-        good = resolved(a, a + lengths)
-        if good[-1]:
-            return a + longest if longest < b - a else b
-        if not good.any():
+        ends = a + np.geomspace(shortest, longest, 16)
+        found = resolved.coefficients(a, ends)
+        good = np.flatnonzero(resolved.at_nodes(a, ends, found))
+        seen = (i for i in good[::-1] if resolved.in_between(a, ends[i], found[:, i]))
+        last = int(next(seen, -1))
+        if last == -1:
             return a
-        last = int(np.flatnonzero(good)[-1])
-        shortest, longest = lengths[last], lengths[last + 1]
+        if last == 15:
+            return a + longest if longest < b - a else b
+        shortest, longest = ends[last] - a, ends[last + 1] - a
     return a + shortest
 
 
-def _cuts(resolved: _Resolution, a: float, b: float, hidden: list[float]) -> Iterator[float]:
+def _cuts(resolved: Resolution, a: float, b: float, hidden: list[float]) -> Iterator[float]:
     """Yield the inner cuts of [a, b]; add to `hidden` the kinks found inside."""
-    while a < b and len(hidden) < 8:
+    while a < b and len(hidden) < MOST_HIDDEN:
         end = _longest(resolved, a, b)
         if end - a < SHORTEST * 1.01 and end < b:
-            hidden.append(_locate(resolved, a))
+            hidden.append(_locate(a))
             end = min(hidden[-1] + 10 * SHORTEST, b)
         if end < b:
             yield end
         a = end
 
 
-def _locate(resolved: _Resolution, a: float) -> float:
+def _locate(a: float) -> float:
     """Return a point within SHORTEST of the kink in [a, a + SHORTEST], rounded if that is near."""
     point = a + SHORTEST / 2
     rounded = round(point, 4) + 0.0
     return rounded if abs(rounded - point) < 3 * SHORTEST else point
 
 
-def _jumps(act: Activation) -> bool:
-    evaluate = _evaluator(act)
+def _refuse_hidden(act: Activation, hidden: list[float]) -> None:
+    for c in act.kinks:
+        if any(abs(h - c) <= 30 * SHORTEST for h in hidden):
+            raise ActivationError(
+                f"activation {act.name!r} must be smooth up to each of its kinks, but is not at "
+                f"s = {c:.6g}: its derivative is unbounded there, or another kink lies beside it. "
+                f"Bound it nearby."
+            )
+    listed = ", ".join(f"{c:.6g}" for c in sorted({*act.kinks, *hidden}))
+    found = ", ".join(f"{c:.6g}" for c in hidden)
+    raise ActivationError(
+        f"`kinks` must list every point where {act.name!r} is not smooth, but there is one "
+        f"near s = {found}: write Activation({act.name!r}, fn, kinks=({listed},))."
+    )
+
+
+def _jumps(act: Activation) -> tuple[tuple[float, ...], bool]:
+    """The kinks at which φ jumps, and whether φ' jumps at one."""
+    steps, kinked = [], False
     for c in act.kinks:
         step = 1e-9 * max(1.0, abs(c))
-        _, (left, right) = evaluate(np.array([c - step, c + step]))
-        if abs(right - left) > 1e-6 * max(1.0, abs(left), abs(right)):
-            return True
-    return False
+        ends = np.array([-step, step, -step / 8, step / 8]) + c
+        values, slopes = (y.reshape(2, 2) for y in evaluator(act)(ends))
+        gaps = np.abs(np.diff(values)[:, 0])
+        if gaps.min() > 1e-7 * np.abs(values).max() and gaps[1] > gaps[0] / 2:
+            steps.append(c)
+        left, right = slopes[0]
+        kinked |= abs(right - left) > 1e-6 * max(1.0, abs(left), abs(right))
+    return tuple(steps), bool(kinked)
 
 
-def _parity(act: Activation) -> int:
+@cache
+def parity_of(act: Activation) -> int:
+    """Return +1 for even φ, −1 for odd φ, else 0."""
     s = np.linspace(0.037, 7.9, 64)
-    plus, minus = (_evaluator(act)(x)[0] for x in (s, -s))
+    plus, minus = (evaluator(act)(x)[0] for x in (s, -s))
     size = 4e-16 * np.maximum(np.abs(plus), np.abs(minus))
     for sign in (-1, 1):
         if (np.abs(plus - sign * minus) <= size).all():
@@ -306,19 +153,37 @@ def _parity(act: Activation) -> int:
     return 0
 
 
-def _panel_counts(
-    act: Activation, breaks: np.ndarray, reach: float, largest: float
-) -> tuple[int, int]:
-    """Return the counts of panels for the weight, and for weight and φ, at the worst variance."""
-    gauss, soft = 1, 1.0
-    ends = np.concatenate([[-reach], breaks, [reach]])
+def _weight_panels(act: Activation, largest: float) -> tuple[int, float]:
+    """Return the count of panels for the weight, and the span, at the worst variance."""
+    gauss, span = 1, 0.0
     for q in np.geomspace(1e-4 * largest, largest, 48):
         low, high = check_growth(act, q)
         gauss = max(gauss, math.ceil((high - low + 0.5) / GAUSS_PANEL))
-        z = np.linspace(low, high, 2001)
-        lengths = np.diff(ends)[np.searchsorted(breaks, np.sqrt(q) * z)] / np.sqrt(q)
-        soft = max(soft, np.mean(1 / np.minimum(lengths, GAUSS_PANEL)) * (high - low))
-    return gauss, max(gauss, math.ceil(soft))
+        span = max(span, _span(act, q))
+    return gauss, math.ceil(2 * span) / 2
+
+
+def _sharp(ends: np.ndarray, kinks: tuple[float, ...]) -> tuple[float, ...]:
+    """The kinks, and the middles of panels that are the least of several and far shorter than the
+    largest of these.
+    """
+    lengths, found = np.diff(ends), set(kinks)
+    for i, length in enumerate(lengths):
+        about = lengths[max(i - 6, 0) : i + 7]
+        if length == about.min() and length < about.max() / 4:
+            middle = (ends[i] + ends[i + 1]) / 2
+            if all(abs(middle - c) > 4 * length for c in found):
+                found.add(float(middle))
+    return tuple(sorted(found)) if len(found) < len(kinks) + MOST_SHARP else kinks
+
+
+def _span(act: Activation, q: float) -> float:
+    z = np.linspace(-TAIL, TAIL, 609)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value, slope = evaluator(act)(np.sqrt(q) * z)
+        size = np.log(np.abs(value) + np.abs(slope)) - z**2 / 4
+    size = np.where(np.isfinite(size), size, -np.inf)
+    return float(np.abs(z[size > size.max() - 38]).max(initial=12.5))
 
 
 def level(q: ArrayLike) -> np.ndarray:
@@ -338,6 +203,23 @@ def plan(act: Activation, q: float = SHARED_Q) -> Panels:
     return _plan(act, shared_variance(act, q))
 
 
+@cache
+def plan_for_any(act: Activation, q: float = SHARED_Q) -> Panels:
+    """Return panels for variances up to q, and far beyond where that takes few panels more.
+
+    For variances that are not known beforehand. A φ that levels off is served at any of them.
+    """
+    panels = plan(act, q)
+    for k in range(LARGEST, 0, -2):
+        try:
+            wider = plan(act, q * 4.0**k)
+        except ActivationError:
+            continue
+        if len(wider.breaks) <= 2 * len(panels.breaks) + 8:
+            return wider
+    return panels
+
+
 def shared_variance(act: Activation, q: float) -> float:
     """Return the variance >= q for which panels are planned, the same for many q."""
     shared = float(SHARED_Q * 4.0 ** level(q))
@@ -352,22 +234,22 @@ def shared_variance(act: Activation, q: float) -> float:
 def _plan(act: Activation, q: float) -> Panels:
     sample(act)
     reach = math.sqrt(q) * max(abs(z) for z in check_growth(act, q))
-    values = _evaluator(act)(np.array([-reach, reach]))
+    values = evaluator(act)(np.array([-reach, reach]))
     while reach > 2 and not np.isfinite(values).all():  # exp(s²) is of use up to its overflow
         reach /= 2
-        values = _evaluator(act)(np.array([-reach, reach]))
-    resolved = _resolution(act, reach)
-    kinks = tuple(c for c in act.kinks if abs(c) < reach)
+        values = evaluator(act)(np.array([-reach, reach]))
+    resolved = resolution_of(act, reach)
+    kinks, parity = tuple(c for c in act.kinks if abs(c) < reach), parity_of(act)
     ends = (-reach, *kinks, reach)
+    if parity:  # one side, and its mirror image
+        ends = (0.0, *(c for c in kinks if c > 0), reach)
     hidden: list[float] = []
     cuts = [cut for a, b in itertools.pairwise(ends) for cut in _cuts(resolved, a, b, hidden)]
     if hidden:
-        listed = ", ".join(f"{c:.6g}" for c in sorted({*act.kinks, *hidden}))
-        found = ", ".join(f"{c:.6g}" for c in hidden)
-        raise ActivationError(
-            f"`kinks` must list every point where {act.name!r} is not smooth, but there is one "
-            f"near s = {found}: write Activation({act.name!r}, fn, kinks=({listed},))."
-        )
-    breaks = np.sort(np.array([*cuts, *kinks], float))
-    gauss, soft = _panel_counts(act, breaks, reach, q)
-    return Panels(kinks, tuple(breaks.tolist()), reach, gauss, soft, _parity(act), _jumps(act))
+        _refuse_hidden(act, hidden)
+    mirrored = [0.0, *(-cut for cut in cuts)] if parity else []
+    breaks = tuple(sorted({*cuts, *mirrored, *kinks}))
+    steps, jumps = _jumps(act)
+    sharp = _sharp(np.array([-reach, *breaks, reach]), kinks)
+    gauss, span = _weight_panels(act, q)
+    return Panels(kinks, breaks, reach, sharp, gauss, span, parity, jumps, steps)

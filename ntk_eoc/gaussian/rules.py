@@ -9,6 +9,7 @@ panels are cut where √q₂ v is a kink; the outer ones where √q₁ u is a ki
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +17,15 @@ import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from ntk_eoc.gaussian.panels import TAIL, Panels
+from ntk_eoc.gaussian.evaluate import TAIL
+from ntk_eoc.gaussian.panels import Panels
 
 Scalar = Float[Array, ""]
 Integrand = Callable[[Array, Array], tuple[Array, ...]]
 
 FINE, COARSE = 13, 11  # nodes a panel; their difference is the error estimate
 FINE_1D, COARSE_1D = 20, 16  # the same of integrals in one variable, which cost nothing
-_CELLS = 128
-_LEGENDRE = {n: np.polynomial.legendre.leggauss(n) for n in (FINE, COARSE, FINE_1D, COARSE_1D)}
+_legendre = cache(np.polynomial.legendre.leggauss)
 _TRANSITION = np.array([-7.5, -2.5, 2.5, 7.5])  # cuts around a smoothed kink, in its width
 
 
@@ -37,7 +38,7 @@ def nodes(edges: Array, n: int) -> tuple[Array, Array]:
 
     The node axes come first: XLA on a CPU vectorises a sum over leading axes only.
     """
-    x, w = _LEGENDRE[n]
+    x, w = _legendre(n)
     edges = jax.lax.optimization_barrier(edges)
     half = (edges[1:, None] - edges[:-1, None]) / 2
     middle = (edges[1:, None] + edges[:-1, None]) / 2
@@ -85,40 +86,26 @@ def mass_range(
     return stop_gradient(jnp.min(low) - float(step)), stop_gradient(jnp.max(high) + float(step))
 
 
-def _outer_edges(
-    panels: Panels,
-    reach: tuple[Scalar, Scalar],
-    root1: Scalar,
-    root2: Scalar,
-    hard: Array,
-    part: float = 1.0,
+def _edges(
+    gauss: float, low: Scalar, high: Scalar, cuts: Float[Array, "cuts"]
 ) -> Float[Array, "edges"]:
-    """Return the outer cuts: soft ones by equal shares of the work, and the hard ones.
+    """Return equal panels of [low, high] that resolve the weight, cut once more at `cuts`."""
+    equal = jnp.asarray(np.linspace(0, 1, math.ceil(gauss) + 1), low.dtype)
+    return jnp.sort(jnp.concatenate([low + (high - low) * equal, jnp.clip(cuts, low, high)]))
 
-    `part` is the part of all the work that lies in reach.
-    """
-    low, high = reach
-    ends = np.array([-panels.reach, *panels.breaks, panels.reach])
-    share = jnp.asarray(1 / np.diff(ends), low.dtype)
-    breaks = jnp.asarray(ends[1:-1], low.dtype)
-    grid = low + (high - low) * jnp.asarray(np.linspace(0, 1, _CELLS + 1), low.dtype)
-    middle = (grid[1:] + grid[:-1]) / 2
-    work = jnp.full(_CELLS, part * panels.gauss, low.dtype) / (high - low)
-    for root in (root1, root2):
-        cell = jnp.searchsorted(breaks, root * middle, method="compare_all")
-        work = jnp.maximum(work, jnp.abs(root) * share[cell])
-    done = jnp.concatenate([jnp.zeros(1, low.dtype), jnp.cumsum(work)])
-    equal = jnp.asarray(np.linspace(0, 1, math.ceil(part * panels.soft) + 1), low.dtype) * done[-1]
-    soft = stop_gradient(jnp.interp(equal, done, grid))
-    return jnp.sort(jnp.concatenate([soft, jnp.clip(hard, low, high)]))
+
+def _moving(panels: Panels, root: Scalar, parts: slice = slice(None)) -> Float[Array, "cuts"]:
+    """Return the breaks over √q; only those at kinks are differentiated."""
+    breaks = np.array(panels.breaks)[parts]
+    cuts = jnp.asarray(breaks, root.dtype) / root
+    return jnp.where(np.isin(breaks, panels.kinks), cuts, stop_gradient(cuts))
 
 
 def mean(f: Callable[[Array], Array], panels: Panels, n: int, q: Scalar) -> Scalar:
     """Return E[f(√q z)]."""
     root = jnp.sqrt(q)
-    reach = mass_range(f, root)
-    hard = jnp.asarray(np.array(panels.kinks), root.dtype) / root
-    z, weight = nodes(_outer_edges(panels, reach, root, root, hard), n)
+    edges = _edges(panels.gauss, *mass_range(f, root), _moving(panels, root))
+    z, weight = nodes(edges, n)
     return jnp.sum(weight * f(root * z))
 
 
@@ -127,8 +114,8 @@ def moments(
 ) -> tuple[Scalar, Scalar, Scalar]:
     """Return E[f(√q z)²], E[f'(√q z)²] and the derivative of the first by q, E[f f' z]/√q."""
     root = jnp.sqrt(q)
-    hard = jnp.asarray(np.array(panels.kinks), root.dtype) / root
-    z, weight = nodes(_outer_edges(panels, mass_range(f, root), root, root, hard), n)
+    edges = _edges(panels.gauss, *mass_range(f, root), _moving(panels, root))
+    z, weight = nodes(edges, n)
     value, slope = f(root * z), prime(root * z)
     return (
         jnp.sum((weight * value) * value),
@@ -137,7 +124,7 @@ def moments(
     )
 
 
-def outer_edges(
+def _outer_edges(
     size: Callable[[Array], Array],
     panels: Panels,
     root1: Scalar,
@@ -151,67 +138,36 @@ def outer_edges(
     half of the integral.
     """
     steady = jnp.where(jnp.abs(rho) > 1e-3, rho, jnp.where(rho < 0, -1e-3, 1e-3))
-    smoothed = [(c, t) for c in panels.kinks for t in _TRANSITION]
+    smoothed = [(c, t) for c in panels.sharp for t in _TRANSITION]
     low, high = mass_range(size, root1, root2)
-    sharp, part = np.array(panels.kinks), 1.0
+    side, part = slice(None), 1.0
     if panels.parity:
-        # The kinks are symmetric, so those on the right are there for −ρ too.
+        # The cuts are symmetric, so those on the right are there for −ρ too.
         steady, low, part = jnp.abs(steady), jnp.zeros_like(low), 0.5
-        sharp = sharp[sharp > 0]
+        side = slice(int(np.searchsorted(panels.breaks, 0.0, "right")), None)
         smoothed = [(c, t) for c, t in smoothed if c > 0 or (c == 0 and t > 0)]
     centre, width = (jnp.asarray(x, root1.dtype) for x in np.reshape(smoothed, (-1, 2)).T)
-    hard = [jnp.asarray(sharp, root1.dtype) / root1, (centre / root2 + width * s) / steady]
-    edges = _outer_edges(panels, (low, high), root1, root2 * rho, jnp.concatenate(hard), part)
-    return edges, part
+    cuts = [
+        _moving(panels, root1, side),
+        stop_gradient(_moving(panels, root2, side) / steady),
+        (centre / root2 + width * s) / steady,
+    ]
+    return _edges(part * panels.gauss, low, high, jnp.concatenate(cuts)), part
 
 
-def smooth(
-    h: Callable[[Array], tuple[Array, ...]],
-    panels: Panels,
-    n: int,
-    reach: tuple[Scalar, Scalar],
-    root: Scalar,
-    centre: Float[Array, "u"],
-    s: Scalar | Float[Array, "u"],
-    origin: float | Float[Array, "u"] = 0.0,
-) -> tuple[Float[Array, "u"], ...]:
-    """Return the means E_w[h(origin + √q (centre + s w))], w standard normal.
-
-    Args:
-        h: y [1, n, U] -> integrands, a tuple.
-        panels: The cuts of everything in h, in y.
-        n: Nodes a panel.
-        reach: Range of w.
-        root: √q.
-        centre: Of any sign.
-        s: Widths >= 0.
-        origin: A kink that the centre is near to, where the width is so small that their
-            difference must be exact.
-    """
+def _inner_edges(
+    panels: Panels, reach: tuple[Scalar, Scalar], root: Scalar, centre: Float[Array, "u"], s: Scalar
+) -> Float[Array, "edges u"]:
+    """Return the cuts in w of φ(√q (centre + s w)), for every centre."""
     low, high = reach
-    start, middle, s = (jnp.atleast_1d(x)[None] for x in (origin, centre, s))
-    width = jnp.maximum(s, 1e-30)
     share = jnp.asarray(np.linspace(0, 1, panels.gauss + 1)[:, None], centre.dtype)
     edges = jnp.broadcast_to(low + (high - low) * share, (panels.gauss + 1, centre.size))
-    if panels.breaks:
-        cuts = jnp.asarray(np.array(panels.breaks)[:, None], centre.dtype)
-        moving = np.isin(panels.breaks, panels.kinks)[:, None]
-        inner = jnp.clip(((cuts - start) / root - middle) / width, low, high)
-        edges = _merge(jnp.where(moving, inner, stop_gradient(inner)), edges)
-
-    def panel(
-        totals: tuple[Array, ...], ends: tuple[Array, Array]
-    ) -> tuple[tuple[Array, ...], None]:
-        # One panel of all inner integrals at a time: XLA would compute whole arrays of nodes anew
-        # for each of their uses.
-        w, weight = nodes(jnp.stack(ends), n)
-        y = start[None] + root * (middle[None] + s[None] * w)
-        sums = (jnp.sum(weight * value, (0, 1)) for value in h(y))
-        return tuple(t + x for t, x in zip(totals, sums, strict=True)), None
-
-    count = len(jax.eval_shape(h, centre[None, None]))
-    zeros = (jnp.zeros_like(centre),) * count
-    return jax.lax.scan(panel, zeros, (edges[:-1], edges[1:]))[0]
+    if not panels.breaks:
+        return edges
+    cuts = _moving(panels, root)[:, None]
+    inner = jnp.clip((cuts - centre[None]) / jnp.maximum(s, 1e-30), low, high)
+    moving = np.isin(panels.breaks, panels.kinks)[:, None]
+    return _merge(jnp.where(moving, inner, stop_gradient(inner)), edges)
 
 
 def bivariate(
@@ -239,13 +195,24 @@ def bivariate(
     """
     root1, root2 = jnp.sqrt(q1), jnp.sqrt(q2)
     rho, s = cosine_and_sine(delta, eta)
-    edges, part = outer_edges(size, panels, root1, root2, rho, s)
-    u, weight = (x.ravel() for x in nodes(edges, n))
-    means = smooth(
-        lambda y2: h(root1 * u[None, None], y2),
-        panels, n, mass_range(size, root2), root2, rho * u, s,
-    )  # fmt: skip
-    return tuple(jnp.sum((weight / part) * x) for x in means)
+    edges, part = _outer_edges(size, panels, root1, root2, rho, s)
+    u, outer = (x.ravel() for x in nodes(edges, n))
+    inner = _inner_edges(panels, mass_range(size, root2), root2, rho * u, s)
+
+    def panel(
+        totals: tuple[Array, ...], ends: tuple[Array, Array]
+    ) -> tuple[tuple[Array, ...], None]:
+        # One panel of all inner integrals at a time: XLA would compute whole arrays of nodes anew
+        # for each of their uses.
+        w, weight = nodes(jnp.stack(ends), n)
+        values = h(root1 * u[None, None], root2 * ((rho * u)[None, None] + s * w))
+        sums = (jnp.sum(weight * value, (0, 1)) for value in values)
+        return tuple(t + x for t, x in zip(totals, sums, strict=True)), None
+
+    count = len(jax.eval_shape(h, u[None, None], u[None, None]))
+    zeros = (jnp.zeros_like(u),) * count
+    means = jax.lax.scan(panel, zeros, (inner[:-1], inner[1:]))[0]
+    return tuple(jnp.sum((outer / part) * x) for x in means)
 
 
 def cosine_and_sine(delta: Scalar, eta: Scalar) -> tuple[Scalar, Scalar]:

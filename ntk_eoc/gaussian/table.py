@@ -14,17 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ntk_eoc import chebyshev
 from ntk_eoc.activations import Activation
 from ntk_eoc.gaussian.panels import Panels
-from ntk_eoc.gaussian.rules import FINE, Scalar, bivariate, over_triples
+from ntk_eoc.gaussian.rules import Scalar
+from ntk_eoc.gaussian.triples import REFINEMENTS, Triples, integrate
 
-NODES = 16
+NODES = 20
+_TAIL = 2  # coefficients whose size tells the error of an interpolant
 LEVELS = 11  # panels end at (π/2) 2^{−j}, j = 0 … LEVELS, and at the mirror images
-BATCH = 8
-
-X = -np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)  # ascending
-COEFFICIENTS = (2 / NODES) * np.cos(np.outer(np.arange(NODES), np.arccos(X)))
-COEFFICIENTS[0] /= 2
+X, COEFFICIENTS = chebyshev.nodes(NODES), chebyshev.to_coefficients(NODES)
 
 
 def _integral_to_nodes() -> np.ndarray:
@@ -54,10 +53,14 @@ class DualTable(NamedTuple):
     Attributes:
         slope: Of E[φ'(√q u) φ'(√q v)].
         ratio: Of ½E[(φ(√q u) − φ(√q v))²]/δ.
+        q: The variance.
+        error: Estimate of the error of E[φ'φ'].
     """
 
     slope: Float[Array, "p c"]
     ratio: Float[Array, "p c"]
+    q: Float[Array, ""]
+    error: Float[Array, ""]
 
 
 def _edges(folded: bool) -> np.ndarray:
@@ -66,26 +69,18 @@ def _edges(folded: bool) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def build(act: Activation, panels: Panels, q: Scalar) -> DualTable:
-    """Tabulate the dual of φ' and the gap of φ at variance q."""
+def _build(act: Activation, panels: Panels, q: Scalar) -> tuple[DualTable, Array]:
+    """Tabulate, and return the error allowed too."""
     edges = _edges(panels.parity != 0)
     half = np.diff(edges)[:, None] / 2
     theta = (edges[1:, None] + edges[:-1, None]) / 2 + half * X
     # Beyond a right angle the nodes are given by their distance from π.
     mirrored = (math.pi - edges[1:, None] + math.pi - edges[:-1, None]) / 2 - half * X
     delta, eta = 2 * np.sin(theta / 2) ** 2, 2 * np.sin(mirrored / 2) ** 2
-    if act.dual_prime is not None:
-        slope = act.dual_prime(*jnp.broadcast_arrays(q, q, jnp.asarray(delta, q.dtype)))
-    else:
-        flat = [jnp.asarray(x.ravel(), q.dtype) for x in (delta, eta)]
-        (slope,) = over_triples(
-            lambda d, e: bivariate(
-                lambda a, b: (act.prime(a) * act.prime(b),),
-                act.prime, panels, FINE, q, q, d, e,
-            ),
-            BATCH, *flat,
-        )  # fmt: skip
-        slope = slope.reshape(delta.shape)
+    flat1, flat2 = (jnp.asarray(x.ravel(), q.dtype) for x in (delta, eta))
+    one = jnp.ones_like(flat1)
+    found = integrate(act, "slope", panels, Triples(q * one, q * one, flat1, flat2, one, one))
+    slope = found.value.reshape(delta.shape)
     rate = slope * jnp.asarray(np.sin(theta), q.dtype)
     inner = rate @ jnp.asarray(_INTEGRAL.T, q.dtype) * jnp.asarray(half, q.dtype)
     end = edges[1]
@@ -96,14 +91,27 @@ def build(act: Activation, panels: Panels, q: Scalar) -> DualTable:
     before = jnp.cumsum(inner[:, -1]) - inner[:, -1]
     ratio = q * (before[:, None] + inner[:, :-1]) / jnp.asarray(delta, q.dtype)
     to = jnp.asarray(COEFFICIENTS.T, q.dtype)
-    return DualTable(slope @ to, ratio @ to)
+    coefficients = slope @ to
+    tail = jnp.max(jnp.sum(jnp.abs(coefficients[:, -_TAIL:]), 1))
+    error = 2 * jnp.max(found.error) + tail
+    return DualTable(coefficients, ratio @ to, q, error), jnp.max(found.allowed)
 
 
-def _clenshaw(coefficients: Float[Array, "c *s"], x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    ahead = behind = jnp.zeros_like(x)
-    for k in range(NODES - 1, 0, -1):
-        ahead, behind = coefficients[k] + 2 * x * ahead - behind, ahead
-    return coefficients[0] + x * ahead - behind
+def build(act: Activation, panels: Panels, q: float, times: int = 1) -> DualTable:
+    """Tabulate the dual of φ' and the gap of φ at variance q, until two rules agree.
+
+    Args:
+        act: φ.
+        panels: Its panels.
+        q: The variance.
+        times: How often the table is used in turn: its errors add up.
+    """
+    for _ in range(REFINEMENTS):
+        table, allowed = _build(act, panels, jnp.asarray(q, jnp.float64))
+        if bool(table.error <= max(4 / times, 0.05) * allowed):
+            break
+        panels = panels.refined()
+    return table
 
 
 def look_up(
@@ -130,6 +138,8 @@ def look_up(
     ends = jnp.asarray(_edges(True), delta.dtype)
     x = (2 * e - ends[near + 1] - ends[near]) / (ends[near + 1] - ends[near])
     x = jnp.where(far, -x, x)
-    axes = (delta.ndim, *range(delta.ndim))
-    ratio, slope = (_clenshaw(c[panel].transpose(axes), x) for c in (table.ratio, table.slope))
+    # One coefficient of all pairs at a time: all of them would be NODES times the result.
+    ratio, slope = (
+        chebyshev.clenshaw([c[panel] for c in known.T], x) for known in (table.ratio, table.slope)
+    )
     return ratio * delta, slope

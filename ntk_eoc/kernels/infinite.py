@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -13,8 +13,10 @@ from jaxtyping import Array, ArrayLike, Float, Num
 from ntk_eoc.activations import AbsLinear
 from ntk_eoc.checks import require_count
 from ntk_eoc.eoc import Init
+from ntk_eoc.gaussian import ActivationError, Integral
 from ntk_eoc.kernels.angles import Angles, safe_sqrt
-from ntk_eoc.kernels.dual_recursion import covariance, dual_recursion
+from ntk_eoc.kernels.closed_duals import has_closed_form
+from ntk_eoc.kernels.dual_recursion import Limit, covariance, dual_recursion
 from ntk_eoc.kernels.kappa_table import (
     SMALLEST_DELTA,
     SMALLEST_DEPTH,
@@ -25,6 +27,7 @@ from ntk_eoc.kernels.kappa_table import (
 )
 from ntk_eoc.kernels.matrix import paired
 from ntk_eoc.kernels.pair_tiles import PairFunction, map_pairs
+from ntk_eoc.precision import is_traced
 
 # sin e − e cos e = Σ_{j>=1} (−1)^{j+1} 2j/(2j+1)! e^{2j+1}; enough terms for e < 0.6 in float64.
 _SERIES = [(-1) ** (j + 1) * 2 * j / math.factorial(2 * j + 1) for j in range(1, 9)]
@@ -189,21 +192,45 @@ def _angular(
     return map_pairs(by_table, x1 is x2, params, x1, x2)
 
 
+def _tolerable(init: Init, limit: Limit, of: Integral, dtype: Any) -> Array:
+    """What was computed, if its error is tolerable; else an error, or NaN under a trace.
+
+    Closed forms are right to some roundings a layer, and pass.
+    """
+    if has_closed_form(init.activation):
+        return of.value.astype(dtype)
+    scale = jnp.abs(of.value) + jnp.sqrt(limit.q1[:, None] * limit.q2[None, :])
+    good = of.error <= math.sqrt(float(jnp.finfo(dtype).eps)) * scale
+    if is_traced(good):
+        return jnp.where(good, of.value, jnp.nan).astype(dtype)
+    if not bool(good.all()):
+        worst = float(jnp.max(jnp.where(good, 0.0, of.error / scale)))
+        raise ActivationError(
+            f"the limit kernel of {init.activation.name!r} cannot be computed here: its relative "
+            f"error may be {worst:.1e} (`ntk_infinite_with_error` returns both)."
+        )
+    return of.value.astype(dtype)
+
+
 def ntk_infinite(
     init: Init, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
 ) -> Float[Array, "n1 n2"]:
     """Return the limit kernel K∞(x, x'); the network's K(θ) tends to K∞ ⊗ I_k.
 
-    Any activation, with biases, off the edge too, goes by `dual_recursion`. For φ(s) = a s + b|s|
-    without biases, K∞ = (‖x‖‖x'‖/d) κ_l(θ), with κ_1 = ρ_0, κ_{k+1} = ϱ'(ρ_{k−1}) κ_k + ρ_k,
-    ρ_k = ϱ(ρ_{k−1}) and ϱ(ρ) = ρ + Δ_φ (2/π)(sin θ − θ cos θ); off the edge, times
-    (σ_w² E[φ'²])^{l−1}.
+    For φ(s) = a s + b|s| without biases, K∞ = (‖x‖‖x'‖/d) κ_l(θ), with κ_1 = ρ_0,
+    κ_{k+1} = ϱ'(ρ_{k−1}) κ_k + ρ_k, ρ_k = ϱ(ρ_{k−1}) and ϱ(ρ) = ρ + Δ_φ (2/π)(sin θ − θ cos θ); off
+    the edge, times (σ_w² E[φ'²])^{l−1}. The defect l − κ_l has a relative error of at most 1e-12 in
+    float64 and 2e-5 in float32, at any angle. The cost does not depend on the depth: κ_l is
+    tabulated once (`kappa_table`); two layers or Δ_φ < 1e-6 go by the recursion.
 
-    The defect l − κ_l has a relative error of at most 1e-12 in float64 and 2e-5 in float32, at any
-    angle. The cost does not depend on the depth: κ_l is tabulated once (`kappa_table`); two layers
-    or Δ_φ < 1e-6 go by the recursion. Differentiable; where x and x' are parallel the kernel has a
-    cone, and its derivative is that of the norms. For x2 the same object as x1 the result is
-    symmetric to the last bit.
+    Any other activation, and any with biases, goes layer by layer (`dual_recursion`), by closed
+    forms where φ has them. Else by quadrature, which needs x64: about 0.1 µs a pair and layer for a
+    smooth φ, and an error estimate is carried along. Where that exceeds √ε (|K∞| + √(q q')), q and
+    q' the last variances and ε that of the inputs' dtype, concrete inputs raise, and traced ones
+    give NaN.
+
+    Differentiable; where x and x' are parallel the kernel has a cone, and its derivative is that of
+    the norms. For x2 the same object as x1 the result is symmetric to the last bit.
 
     Args:
         init: Initialisation.
@@ -212,16 +239,21 @@ def ntk_infinite(
         depth: Number l of weight layers.
 
     Returns:
-        K∞ in the inputs' dtype; its diagonal is l ‖x‖²/d.
+        K∞ in the inputs' dtype, at least float32. At the edge of a scale-invariant activation its
+        diagonal is l ‖x‖²/d.
 
     Raises:
         ValueError: If depth < 1 or the inputs do not fit together.
+        ActivationError: If φ cannot be integrated, or not well enough; the message says why.
+        RuntimeError: If φ needs quadrature and x64 is off.
 
     Source: [S]; `docs/theory.md` §2.
     """
     depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
     if not _is_scale_invariant(init):
-        return dual_recursion(init, x1, x2, depth).kernel.astype(x1.dtype)
+        limit = dual_recursion(init, x1, x2, depth)
+        found = Integral(limit.pairs.kernel, limit.pairs.error)
+        return _tolerable(init, limit, found, x1.dtype)
     return _angular(init, x1, x2, depth, _ntk_by_recursion, _ntk_by_table)
 
 
@@ -235,5 +267,31 @@ def nngp_infinite(
     """
     depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
     if not _is_scale_invariant(init):
-        return covariance(dual_recursion(init, x1, x2, depth)).astype(x1.dtype)
+        limit = dual_recursion(init, x1, x2, depth)
+        return _tolerable(init, limit, Integral(*covariance(limit)), x1.dtype)
     return _angular(init, x1, x2, depth, _nngp_by_recursion, _nngp_by_table)
+
+
+def ntk_infinite_with_error(
+    init: Init, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
+) -> Integral:
+    """Return the limit kernel and an estimate of its absolute error, entry by entry.
+
+    The error of every layer's integrals, the difference of two rules or what a series leaves out,
+    is carried through the layers after it. It is of the size of the true error or larger, up to
+    some orders; it does not turn large values into NaN, or raise, as `ntk_infinite` does.
+
+    Arguments and errors as in `ntk_infinite`.
+    """
+    depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
+    if not _is_scale_invariant(init):
+        pairs = dual_recursion(init, x1, x2, depth).pairs
+        return Integral(pairs.kernel.astype(x1.dtype), pairs.error.astype(x1.dtype))
+    kernel = _angular(init, x1, x2, depth, _ntk_by_recursion, _ntk_by_table)
+    act = init.activation
+    assert isinstance(act, AbsLinear)
+    norm1, norm2 = (jnp.sqrt(jnp.sum(x * x, 1) / x.shape[1]) for x in (x1, x2))
+    most = depth * _growth(init, act, depth) * norm1[:, None] * norm2[None, :]
+    relative = 1e-12 if x1.dtype == jnp.float64 else 2e-5
+    rounding = 4 * float(jnp.finfo(x1.dtype).eps) * most
+    return Integral(kernel, relative * jnp.abs(most - kernel) + rounding)

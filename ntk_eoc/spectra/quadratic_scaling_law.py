@@ -19,9 +19,10 @@ import numpy as np
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.gaussian import plan
-from ntk_eoc.gaussian.panels import check_slope
+from ntk_eoc.gaussian.evaluate import check_slope
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, mean
-from ntk_eoc.gaussian.triples import ROUNDING, in_float64
+from ntk_eoc.gaussian.triples import ROUNDING
+from ntk_eoc.precision import in_float64
 from ntk_eoc.spectra.covariance_law import covariance_law
 from ntk_eoc.spectra.free_convolution import gram_law
 from ntk_eoc.spectra.law_algebra import squared

@@ -61,7 +61,7 @@ def test_agrees_near_parallel_inputs_of_different_norms_with_40_digits(sigma_b):
     """1 − ρ of relu with biases, where both terms of its difference are far larger than it."""
     init, layers = Init(activation("relu"), 1.3, sigma_b), 2
     inputs = np.array([[1.0, 0.0], [3.0, 3e-6], [0.2, 1e-4], [1.0001, 1e-3], [0.7, 0.4]])
-    pairs = dual_recursion(init, jnp.asarray(inputs[:1]), jnp.asarray(inputs), layers + 1)
+    limit = dual_recursion(init, jnp.asarray(inputs[:1]), jnp.asarray(inputs), layers + 1)
     with mpmath.workdps(40):
         for i in range(1, len(inputs)):
             x, y = ([mpmath.mpf(float(v)) for v in row] for row in (inputs[0], inputs[i]))
@@ -74,7 +74,7 @@ def test_agrees_near_parallel_inputs_of_different_norms_with_40_digits(sigma_b):
                 turned = mpmath.sin(theta) + (mpmath.pi - theta) * mpmath.cos(theta)
                 a, b, c = w2 * a + b2, w2 * b + b2, w2 * size * turned / mpmath.pi + b2
             exact = 1 - c / mpmath.sqrt(a * b)
-            assert abs(mpmath.mpf(float(pairs.delta[0, i])) - exact) <= 1e-13 * exact, i
+            assert abs(mpmath.mpf(float(limit.pairs.delta[0, i])) - exact) <= 1e-13 * exact, i
 
 
 @pytest.mark.parametrize(("name", "limit"), [("hard_tanh", 1 / 4), ("erf", 1 / 3)])

@@ -1,0 +1,43 @@
+"""Concrete or traced, float64 or not: what a computation may rely on."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def is_traced(*arrays: Any) -> bool:
+    """Whether any of the arrays has no concrete value."""
+    return any(isinstance(x, jax.core.Tracer) for x in arrays)
+
+
+def in_float64(f: Callable[P, R]) -> Callable[P, R]:
+    """Make f compute in float64 and at once, whatever the configuration and inside of a trace.
+
+    For functions of concrete numbers, which return NumPy arrays or floats.
+    """
+
+    @wraps(f)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+            return f(*args, **kwargs)
+
+    return wrapped
+
+
+def require_float64() -> None:
+    """Raise unless JAX computes in float64.
+
+    Raises:
+        RuntimeError: If x64 is off.
+    """
+    if jnp.zeros(()).dtype != jnp.float64:
+        raise RuntimeError(
+            "Gaussian integrals need float64, but x64 is off: call "
+            'jax.config.update("jax_enable_x64", True) at the start of the program.'
+        )

@@ -1,0 +1,172 @@
+"""K∞ by quadrature where it was, or could be, wrong: large q, narrow features, jumps, norms."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+
+import ntk_eoc as ne
+from ntk_eoc.gaussian import ActivationError, dual, gaussian_mean, plan, series
+from ntk_eoc.kernels.dual_recursion import dual_recursion
+
+SQUARE = jnp.asarray([[1.0, 1.0], [1.0, -1.0]])
+
+
+def without_closed_form(name):
+    act = ne.activation(name)
+    return ne.Activation(act.name, act.fn, act.kinks, act.derivative)
+
+
+def mixed_inputs(n, decades=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, 5))
+    x /= np.linalg.norm(x, axis=1, keepdims=True) / np.sqrt(5)
+    x[1], x[2], x[3] = x[0], -x[0], x[0] + 1e-3 * x[4]
+    return jnp.asarray(x * 10 ** rng.uniform(-decades / 2, decades / 2, (n, 1)))
+
+
+@pytest.mark.parametrize(("name", "sigma_b"), [("gelu", 0.3), ("erf", 0.0), ("relu", 0.3)])
+def test_agrees_mixed_norms_with_closed_forms_within_the_error(name, sigma_b):
+    x = mixed_inputs(12)
+    init = ne.Init(without_closed_form(name), 1.3, sigma_b)
+    found = ne.ntk_infinite_with_error(init, x, x, 6)
+    exact = ne.ntk_infinite(ne.Init(ne.activation(name), 1.3, sigma_b), x, x, 6)
+    error = np.abs(found.value - exact)
+    np.testing.assert_allclose(found.value, exact, rtol=1e-10)
+    assert (error <= 10 * found.error + 2e-15 * np.abs(exact)).all()
+    np.testing.assert_array_equal(found.value, found.value.T)
+
+
+def test_exact_parallel_rows_of_different_norms_under_a_kink():
+    """relu without its closed form keeps them parallel, to the last layer."""
+    u = np.array([1.0, 2.0, 0.5, -1.0])
+    x = jnp.asarray(np.stack([u, 3 * u, 0.01 * u, 100 * u]))
+    found = ne.ntk_infinite(ne.Init(without_closed_form("relu"), 1.4), x, x, 50)
+    exact = ne.ntk_infinite(ne.Init(ne.activation("relu"), 1.4), x, x, 50)
+    np.testing.assert_allclose(found, exact, rtol=1e-11)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("norm", [1.0, 60.0, 1e3])
+def test_agrees_large_variances_with_the_closed_form(norm, traced):
+    x = mixed_inputs(4) * norm
+    closed, plain = (
+        ne.Init(act, 1.5, 0.1) for act in (ne.activation("erf"), without_closed_form("erf"))
+    )
+    kernel = jax.jit(lambda x: ne.ntk_infinite(plain, x, x, 3)) if traced else (
+        lambda x: ne.ntk_infinite(plain, x, x, 3))  # fmt: skip
+    np.testing.assert_allclose(kernel(x), ne.ntk_infinite(closed, x, x, 3), rtol=1e-8)
+
+
+def test_agrees_growing_variances_with_the_closed_form():
+    x = mixed_inputs(4)[:3]
+    closed, plain = (
+        ne.Init(act, 2.0, 0.1) for act in (ne.activation("gelu"), without_closed_form("gelu"))
+    )
+    found = ne.ntk_infinite(plain, x, x, 12)
+    np.testing.assert_allclose(found, ne.ntk_infinite(closed, x, x, 12), rtol=1e-9)
+
+
+def test_exact_a_trace_says_nan_where_it_cannot_tell():
+    """sin has no panels beyond the variances that were planned for."""
+    act, x = without_closed_form("sin"), SQUARE * jnp.asarray([[300.0], [301.0]])
+    found = jax.jit(lambda x: ne.ntk_infinite(ne.Init(act, 1.0, 0.1), x, x, 2))(x)
+    exact = ne.ntk_infinite(ne.Init(ne.activation("sin"), 1.0, 0.1), x, x, 2)
+    good = np.isfinite(found)
+    np.testing.assert_allclose(np.asarray(found)[good], np.asarray(exact)[good], rtol=1e-6)
+    assert not good.all()
+
+
+@pytest.mark.parametrize("scale", [5.0, 50.0, 500.0])
+def test_exact_narrow_bumps(scale):
+    """E[exp(−c y²) exp(−c y'²)] = 1/√((1 + 2cq)² − 4c²q²ρ²)."""
+    bump = ne.Activation("bump", lambda s: jnp.exp(-scale * s * s))
+    found = ne.nngp_infinite(ne.Init(bump, 1.0), SQUARE, SQUARE, 2)
+    exact = [[1 / np.sqrt(1 + 4 * scale), 1 / (1 + 2 * scale)]]
+    np.testing.assert_allclose(found[:1], exact, rtol=1e-11)
+
+
+@pytest.mark.parametrize(("q", "delta"), [(12.0, 1e-6), (25.0, 0.3), (0.1, 1.0)])
+def test_exact_duals_of_narrow_bumps(q, delta):
+    bump = ne.Activation("bump", lambda s: jnp.exp(-5 * s * s))
+    found = dual(bump, np.full(1100, q), q, delta)
+    exact = ((1 + 10 * q) ** 2 - (10 * q * (1 - delta)) ** 2) ** -0.5
+    np.testing.assert_allclose(found.value, exact, rtol=1e-11)
+    assert (np.abs(found.value - exact) <= 10 * found.error).all()
+
+
+def test_exact_edges_of_activations_with_narrow_features():
+    def bent(s):
+        return s + jnp.exp(-50 * (s - 1) ** 2)
+
+    narrow = ne.edge_of_chaos(ne.Activation("bent", bent), q=10.0)
+    assert narrow.sigma_w == pytest.approx(0.6953, abs=5e-5)
+    assert narrow.sigma_b == pytest.approx(2.2643, abs=5e-5)
+    step = ne.edge_of_chaos(ne.Activation("s", lambda s: s * jax.nn.sigmoid(100 * s)), q=25.0)
+    assert step.sigma_b == pytest.approx(0.0926, abs=5e-5)
+    bump = ne.Activation("b", lambda s: jnp.exp(-20 * s * s))
+    slope = 1600 * 25 * (1 + 80 * 25) ** -1.5  # E[φ'²] = 1600 E[y² exp(−40 y²)]
+    assert ne.edge_of_chaos(bump, q=25.0).sigma_w == pytest.approx(slope**-0.5, rel=1e-10)
+
+
+@pytest.mark.parametrize("q", [0.01, 25.0, 1e4])
+def test_exact_gaussian_means_of_steep_functions(q):
+    found = gaussian_mean(lambda s: jax.scipy.special.erf(100 * s) ** 2, q)
+    exact = float(2 / mpmath.pi * mpmath.asin(2e4 * q / (1 + 2e4 * q)))
+    assert abs(float(found.value) - exact) <= min(1e-12, 10 * float(found.error))
+
+
+def hat(s):
+    return jnp.maximum(0, 1 - 4 * jnp.abs(s - 1.3))
+
+
+REFUSED = {
+    "a jump": (lambda s: jnp.tanh(s) + (s > 0), (0.0,), "jumps at s = 0"),
+    "a jump beside a kink": (lambda s: jnp.abs(s) + 0.1 * (s > 1), (0.0, 1.0), "jumps at s = 1"),
+    "an undeclared jump": (lambda s: jnp.tanh(s) + (s > 0), (), r"near s = 0: write"),
+    "stairs": (lambda s: jnp.floor(s) + 0.1 * s, (), "near s ="),
+    "undeclared kinks": (hat, (), "1.05, 1.3, 1.55"),
+    "an unbounded slope": (
+        lambda s: s * jnp.log(jnp.abs(s) + (s == 0)), (0.0,), "derivative is unbounded",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("of", [ne.ntk_infinite, ne.nngp_infinite])
+def test_exact_what_has_no_kernel_is_refused(what, of):
+    fn, kinks, message = REFUSED[what]
+    with pytest.raises(ActivationError, match=message):
+        of(ne.Init(ne.Activation(what, fn, kinks), 1.0), SQUARE, SQUARE, 2)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "erf", "cos"])
+def test_agrees_series_with_closed_forms_within_the_error(name):
+    act, plain = ne.activation(name), without_closed_form(name)
+    panels, q = plan(plain, 4.0), jnp.geomspace(0.04, 4.0, 16)
+    rows = series.Rows(q, 1 / jnp.sqrt(1 + q), series.expand(plain, panels, 128, q))
+    theta = np.linspace(0, np.pi / 2 if panels.parity else np.pi, 256).reshape(16, 16)
+    delta = jnp.asarray(2 * np.sin(theta / 2) ** 2)
+    values, errors = series.by_series(panels, rows, rows, delta, 2 - delta)
+    q1, q2 = jnp.broadcast_arrays(q[:, None], q[None, :])
+    exact = act.dual_prime(q1, q2, delta)
+    assert (np.abs(values[1] - exact) <= 10 * errors[1]).all()
+    w1, w2 = 1 / jnp.sqrt(1 + q1), 1 / jnp.sqrt(1 + q2)
+    squares = (w1**2 * act.dual(q1, q1, 0 * q1) + w2**2 * act.dual(q2, q2, 0 * q2)) / 2
+    gap = squares - w1 * w2 * act.dual(q1, q2, delta)
+    assert (np.abs(values[0] - gap) <= 10 * errors[0] + 1e-15).all()
+
+
+def test_within_error_float32_rows_of_one_norm_share_a_table():
+    x = mixed_inputs(6, decades=0.0)
+    init = ne.Init(without_closed_form("relu"), 1.3, 0.2)
+    exact = ne.ntk_infinite(init, x.astype(jnp.float32).astype(jnp.float64), x, 4)
+    found = ne.ntk_infinite(init, x.astype(jnp.float32), x.astype(jnp.float32), 4)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+
+
+def test_scales_series_leave_few_pairs_of_a_smooth_activation():
+    limit = dual_recursion(ne.Init(ne.activation("tanh"), 1.5, 0.1), *(mixed_inputs(40),) * 2, 4)
+    assert float(jnp.max(limit.pairs.error / jnp.abs(limit.pairs.kernel))) < 1e-9
