@@ -8,10 +8,12 @@ OUT ?= out/$(basename $(notdir $(CONFIG)))
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 TEST := $(VENV)/.test
+DOCS := $(VENV)/.docs
+comma := ,
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run study paper test test-all lint smoke figures docs bench
+.PHONY: help install run study paper test test-all lint smoke figures refresh docs bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,6 +29,10 @@ endef
 
 $(RUN): pyproject.toml constraints.txt | $(BIN)/python
 	$(call install_extras,data)
+
+$(DOCS): pyproject.toml constraints.txt | $(BIN)/python
+	$(call install_extras,data$(comma)docs)
+	@touch $(RUN)
 
 $(TEST): pyproject.toml constraints.txt | $(BIN)/python
 	$(call install_extras,test)
@@ -53,6 +59,9 @@ paper: $(RUN)  ## Run every full config and write one page of all: out/report.ht
 	  echo "$$name: the page says what failed"; done
 	$(BIN)/ntk-eoc page $(PAPER:%=out/%) --to out/report.html
 
+docs: $(DOCS)  ## Run the tutorials and build the documentation: out/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 # The quick tests compile much and run little: a compiler that optimises less halves their time.
 test: $(TEST)  ## Run the tests that take seconds each
 	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" \
@@ -72,7 +81,7 @@ smoke: $(RUN)  ## Run every small config, a few seconds each
 figures: $(RUN)  ## Draw the figures of every finished run under out/ again
 	for d in out/*/; do $(BIN)/ntk-eoc figures $$d || exit 1; done
 
-docs: figures  ## Bring the figures and tables of the runs under out/ into docs/
+refresh: figures  ## Bring the figures and tables of the runs under out/ into docs/
 	$(BIN)/python docs/refresh.py out
 
 bench: $(TEST)  ## Print the tables of benchmarks/

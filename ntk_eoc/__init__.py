@@ -53,6 +53,7 @@ Imports go one way; a module sees only those on its own line and on the lines ab
     data                                         named data sets
     sweeps                                       config, grid, runner, store: knows no kernel
     report                                       figures and pages from records
+    explore                                      the page to play with: marimo
     terminal · commands                          what is printed; commands with files of their own
     cli
 

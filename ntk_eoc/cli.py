@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 import ntk_eoc
 from ntk_eoc import terminal, user_code
+from ntk_eoc.commands.explore import explore
 from ntk_eoc.commands.new import new
 from ntk_eoc.commands.page import page
 from ntk_eoc.commands.start import Flag, keep_compilations, numerical
@@ -23,6 +24,7 @@ app = App(
     default_parameter=Parameter(negative=()),  # no --no-retry, no --empty-set
 )
 app.register_install_completion_command()
+app.command(explore)
 app.command(new)
 app.command(page)
 app.command(widths)

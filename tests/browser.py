@@ -2,11 +2,11 @@
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import select
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ SWITCHES = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-default-apps", "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
-CODES = {"Tab": 9, "Enter": 13, "Escape": 27}
+CODES = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39}
 PATIENCE = 60.0  # seconds
 
 
@@ -34,16 +34,14 @@ class Browser:
         down, self._write = os.pipe()
         self._read, up = os.pipe()
 
-        def pipes():  # the browser reads from 3 and writes to 4
-            read, write = os.dup(down), os.dup(up)
-            os.dup2(read, 3)
-            os.dup2(write, 4)
-
-        self._process = subprocess.Popen(
-            [program(), *SWITCHES, f"--user-data-dir={self._profile}", "about:blank"],
-            preexec_fn=pipes, close_fds=False, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        # The browser reads from 3 and writes to 4: set by the system's own call, without a fork.
+        words = [program(), *SWITCHES, f"--user-data-dir={self._profile}", "about:blank"]
+        high = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 10) for one in (down, up)]
+        actions = [(os.POSIX_SPAWN_DUP2, one, place) for place, one in enumerate(high, 3)]
+        actions += [(os.POSIX_SPAWN_OPEN, i, os.devnull, os.O_RDWR, 0) for i in (0, 1, 2)]
+        self._process = os.posix_spawn(words[0], words, os.environ, file_actions=actions)
+        for one in high:
+            os.close(one)
         os.close(down)
         os.close(up)
         self._number, self._rest, self._session = 0, b"", None
@@ -60,7 +58,7 @@ class Browser:
     def __exit__(self, *_):
         with contextlib.suppress(OSError):
             self("Browser.close")
-        self._process.wait(10)
+        os.waitpid(self._process, 0)
         os.close(self._read)
         os.close(self._write)
         shutil.rmtree(self._profile, ignore_errors=True)

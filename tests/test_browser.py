@@ -1,7 +1,16 @@
 """What is made for the eyes, opened in a real browser. Without one these tests say so and skip."""
 
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
 import browser
 import pytest
+import small_sweep
 from small_sweep import CONFIG
 
 from ntk_eoc.report import html_page
@@ -87,3 +96,85 @@ def test_exact_search_and_fold_by_the_keyboard(tab, report):
     tab.evaluate("location.hash = 'bad'")
     tab.wait_for("document.getElementById('bad').open")
     assert tab.errors == []
+
+
+SITE = Path(__file__).parent.parent / "out" / "site"
+PAGES = (
+    "index.html",
+    "theory.html",
+    "gallery.html",
+    "reference.html",
+    "tutorials/predict_my_training.html",
+)
+
+
+@pytest.mark.skipif(not (SITE / "index.html").exists(), reason="needs the site: make docs")
+@pytest.mark.parametrize("wide", [1280, 390], ids=["desktop", "phone"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_exact_the_site_opens_from_disk(wide, dark):
+    with browser.Browser() as tab:  # the site remembers light or dark; a new one has no memory
+        for name in PAGES:
+            tab.open((SITE / name).as_uri(), wide, dark=dark)
+            assert tab.evaluate("document.documentElement.scrollWidth") <= wide, name
+            scheme = tab.evaluate("document.body.dataset.mdColorScheme")
+            assert scheme == ("slate" if dark else "default")
+            broken = (
+                "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+            )
+            assert tab.evaluate(broken) == []
+            words = "[...document.querySelectorAll('article img')].filter(i => !i.alt).length"
+            assert tab.evaluate(words) == 0
+        tab.open((SITE / "theory.html").as_uri(), wide, dark=dark)
+        heights = (
+            "[...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)"
+        )
+        assert len(tab.evaluate(heights)) > 100
+        assert tab.errors == []
+        assert tab.asked_elsewhere("file://") == []
+
+
+@pytest.mark.skipif(not (SITE / "index.html").exists(), reason="needs the site: make docs")
+def test_exact_the_site_is_searched_from_disk(tab):
+    tab.open((SITE / "index.html").as_uri())
+    tab.evaluate("document.querySelector('[data-md-component=search-query]').focus()")
+    for letter in "sampler":
+        tab.press(letter, letter)
+    tab.wait_for("document.querySelectorAll('.md-search-result__item').length > 0", 20)
+    assert tab.errors == []
+
+
+@pytest.fixture
+def explorer(tmp_path):
+    """The address of a running `ntk-eoc explore`."""
+    pytest.importorskip("marimo")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "ntk_eoc", "explore", "--headless", "--port", str(port)]
+    environment = small_sweep.ENVIRONMENT | {"HOME": str(tmp_path)}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}/"
+    for _ in range(300):
+        with contextlib.suppress(OSError), urllib.request.urlopen(address):
+            break
+        time.sleep(0.2)
+    yield address
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wide", [1280, 390], ids=["desktop", "phone"])
+def test_exact_a_slider_moves_the_panels_of_explore(explorer, wide):
+    words = "[...document.querySelectorAll('figure svg')].map(s => s.ariaLabel).join()"
+    sliders = "[...document.querySelectorAll('marimo-slider')]"
+    with browser.Browser() as tab:
+        tab.open(explorer, wide)
+        tab.wait_for("document.querySelectorAll('figure svg').length === 6", 120)
+        assert "m = 64" in tab.evaluate(words)
+        tab.evaluate(f"{sliders}[3].shadowRoot.querySelector('[role=slider]').focus()")
+        tab.press("ArrowRight")
+        tab.wait_for(f"{words}.includes('m = 128')", 60)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= wide
+        assert tab.errors == []
+        assert tab.asked_elsewhere(explorer, explorer.replace("http", "ws")) == []

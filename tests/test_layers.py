@@ -20,6 +20,7 @@ ORDER = [
     {"data"},
     {"sweeps"},
     {"report"},
+    {"explore"},
     {"terminal", "commands"},
     {"cli", "__main__"},
 ]

@@ -20,7 +20,7 @@ from ntk_eoc.user_code.statements import ALL, Statement
 PACKAGE = Path(__file__).resolve().parent.parent
 STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 OUTSIDE = frozenset(  # what changes no number, and experiments that come along
-    ("report", "commands", "_shipped", "cli.py", "terminal.py", "__main__.py")
+    ("report", "explore", "commands", "_shipped", "cli.py", "terminal.py", "__main__.py")
 )
 COMPUTING = {  # of `sweeps`, whose other modules move records about
     "batches.py": ("map_batched",),

@@ -1,0 +1,1 @@
+"""The page to play with: one function a panel, and the marimo app that shows them."""
