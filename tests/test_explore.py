@@ -6,31 +6,31 @@ import numpy as np
 import pytest
 
 import ntk_eoc as ne
-from ntk_eoc.explore import panels
+from ntk_eoc.explore import views
 
 
 def every(act, m=64):
     """All panels of an activation."""
-    init = panels.point(act)
+    init = views.point(act)
     network = ("sphere:8", 3, m, "quadratic")
     return {
-        "activation": panels.activation_figure(init),
-        "angle": panels.angle_figure(init, 3),
-        "condition": panels.condition_figure(init, "sphere:8"),
-        "width": panels.width_figure(init, *network),
-        "network": panels.network_figure(init, *network, 0),
-        "law": panels.law_figure(act, 0.5, 1.0),
+        "activation": views.activation_figure(init),
+        "angle": views.angle_figure(init, 3),
+        "condition": views.condition_figure(init, "sphere:8"),
+        "width": views.width_figure(init, *network),
+        "network": views.network_figure(init, *network, 0),
+        "law": views.law_figure(act, 0.5, 1.0),
     }
 
 
 def test_exact_panels_show_what_the_library_says():
-    act = panels.chosen("", 0.5, 0.5)
-    relu, init = ne.edge_of_chaos("relu"), panels.point(act)
+    act = views.chosen("", 0.5, 0.5)
+    relu, init = ne.edge_of_chaos("relu"), views.point(act)
     np.testing.assert_allclose((init.sigma_w, init.q), (relu.sigma_w, relu.q), rtol=1e-15)
     figures = every(act)
-    x = panels.points(init, "sphere:8")
+    x = views.points(init, "sphere:8")
     condition = figures["condition"].axes[0].lines[0].get_ydata()
-    spectrum = np.linalg.eigvalsh(ne.ntk_infinite(relu, x, x, panels.DEPTHS[3]))
+    spectrum = np.linalg.eigvalsh(ne.ntk_infinite(relu, x, x, views.DEPTHS[3]))
     np.testing.assert_allclose(condition[3], spectrum[-1] / spectrum[0], rtol=1e-9)
     kernel = figures["network"].axes[0].lines[0].get_xdata()
     np.testing.assert_allclose(kernel, np.ravel(ne.ntk_infinite(relu, x, x, 3)), rtol=1e-12)
@@ -41,21 +41,21 @@ def test_exact_panels_show_what_the_library_says():
 
 
 def test_exact_a_slider_moved_answers_at_once():
-    act = panels.chosen("relu", 0.5, 0.5)
+    act = views.chosen("relu", 0.5, 0.5)
     every(act)
     begin = time.process_time()
     again = every(act)
     assert time.process_time() - begin < 0.1  # nothing is computed twice
-    assert again["law"] is panels.law_figure(act, 0.5, 1.0)
+    assert again["law"] is views.law_figure(act, 0.5, 1.0)
     begin = time.process_time()
-    panels.width_figure(panels.point(act), "sphere:8", 3, 128, "quadratic")
+    views.width_figure(views.point(act), "sphere:8", 3, 128, "quadratic")
     assert time.process_time() - begin < 1.0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tanh", "gelu", "erf"])
 def test_exact_every_panel_of_other_activations(name):
-    figures = every(panels.chosen(name, 0.5, 0.5))
+    figures = every(views.chosen(name, 0.5, 0.5))
     assert all(figure.axes[0].lines for figure in figures.values())
 
 
@@ -63,8 +63,8 @@ def test_exact_a_panel_says_why_it_shows_nothing():
     def none():
         raise ValueError("no edge of <chaos>")
 
-    assert "<p>no edge of &lt;chaos&gt;</p>" in panels.html("title", none)
-    assert 'aria-label="' in panels.html("φ", panels.activation_figure, ne.edge_of_chaos("relu"))
+    assert "<p>no edge of &lt;chaos&gt;</p>" in views.html("title", none)
+    assert 'aria-label="' in views.html("φ", views.activation_figure, ne.edge_of_chaos("relu"))
 
 
 def test_exact_the_app_is_sound():

@@ -4,15 +4,15 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
+from ntk_eoc.commands.start import Flag, keep_compilations
+from ntk_eoc.terminal import say
 
 
 def explore(
     *,
     port: int = 2718,
-    headless: Annotated[bool, Parameter(show_default=False)] = False,
+    headless: Flag = False,
 ) -> None:
     """Serve a page with sliders: activation, depth and width to kernels, spectra and errors.
 
@@ -23,7 +23,6 @@ def explore(
     headless
         Do not open a browser.
     """
-    from ntk_eoc.sweeps.engine import compilation_cache
     from ntk_eoc.sweeps.errors import UserError
 
     if importlib.util.find_spec("marimo") is None:
@@ -31,7 +30,7 @@ def explore(
     app = Path(__file__).parent.parent / "explore" / "app.py"
     command = [sys.executable, "-m", "marimo", "-q", "run", str(app), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--no-token", *["--headless"] * headless]
+    keep_compilations()
     environment = {**os.environ, "MPLBACKEND": "Agg", "MARIMO_SKIP_UPDATE_CHECK": "1"}
-    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
-    print(f"http://127.0.0.1:{port}", flush=True)
+    say(f"http://127.0.0.1:{port}")
     os.execve(sys.executable, command, environment)  # one process: what ends it ends the page

@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from ntk_eoc.commands.start import keep_compilations
+from ntk_eoc.commands.start import Flag, keep_compilations
 from ntk_eoc.terminal import say
 
 
-def page(*dirs: Path, to: Path, title: str | None = None, trust: bool = False) -> None:
+def page(*dirs: Path, to: Path, title: str | None = None, trust: Flag = False) -> None:
     """Write one HTML file of runs: figures, tables, verdicts, configs, where the numbers are from.
 
     It opens anywhere, needs no network and no other file.

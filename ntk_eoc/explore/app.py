@@ -11,10 +11,10 @@ def _():
     import marimo as mo
 
     from ntk_eoc.activations.named import NAMED
-    from ntk_eoc.explore import panels
+    from ntk_eoc.explore import views
 
     jax.config.update("jax_enable_x64", True)
-    return NAMED, mo, panels
+    return NAMED, mo, views
 
 
 @app.cell
@@ -48,29 +48,29 @@ def _(NAMED, mo):
 
 
 @app.cell
-def _(a, b, mo, name, own, panels):
+def _(a, b, mo, name, own, views):
     try:
         wanted = own.value or ("" if name.value == "a s + b|s|" else name.value)
-        act = panels.chosen(wanted, a.value, b.value)
-        init = panels.point(act)
+        act = views.chosen(wanted, a.value, b.value)
+        init = views.point(act)
     except (ValueError, TypeError) as error:
         mo.stop(True, mo.callout(mo.md(str(error)), kind="danger"))
-    mo.md(f"**{act.name}** at its edge of chaos: {panels.edge_words(init)}")
+    mo.md(f"**{act.name}** at its edge of chaos: {views.edge_words(init)}")
     return act, init
 
 
 @app.cell
-def _(act, dataset, depth, gamma1, gamma2, init, m, mo, panels, schedule, seed):
+def _(act, dataset, depth, gamma1, gamma2, init, m, mo, views, schedule, seed):
     network = (dataset.value, depth.value, m.value, schedule.value)
     shown = [
-        panels.html("The activation φ", panels.activation_figure, init),
-        panels.html("What a layer does to angles, and K∞", panels.angle_figure, init, depth.value),
-        panels.html("Depth and the condition number", panels.condition_figure, init, dataset.value),
-        panels.html(
-            "The predicted error, and the width for 5 %", panels.width_figure, init, *network
+        views.html("The activation φ", views.activation_figure, init),
+        views.html("What a layer does to angles, and K∞", views.angle_figure, init, depth.value),
+        views.html("Depth and the condition number", views.condition_figure, init, dataset.value),
+        views.html(
+            "The predicted error, and the width for 5 %", views.width_figure, init, *network
         ),
-        panels.html("One network beside K∞", panels.network_figure, init, *network, seed.value),
-        panels.html("[Q]'s law", panels.law_figure, act, gamma1.value, gamma2.value),
+        views.html("One network beside K∞", views.network_figure, init, *network, seed.value),
+        views.html("[Q]'s law", views.law_figure, act, gamma1.value, gamma2.value),
     ]
     grid = "display:grid;grid-template-columns:repeat(auto-fit,minmax(19rem,1fr));gap:1rem"
     mo.Html(f'<div style="{grid}">{"".join(shown)}</div>')
