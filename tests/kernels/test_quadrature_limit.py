@@ -22,7 +22,7 @@ def mixed_inputs(n, decades=1.0, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, 5))
     x /= np.linalg.norm(x, axis=1, keepdims=True) / np.sqrt(5)
-    x[1], x[2], x[3] = x[0], -x[0], x[0] + 1e-3 * x[4]
+    x[1], x[2], x[3] = x[0], -x[0], x[0] + 1e-3 * x[-1]
     return jnp.asarray(x * 10 ** rng.uniform(-decades / 2, decades / 2, (n, 1)))
 
 
