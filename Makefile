@@ -79,7 +79,7 @@ smoke: $(RUN)  ## Run every small config, a few seconds each
 	  $(BIN)/ntk-eoc figures out/$$(basename $$c .toml) || exit 1; done
 
 figures: $(RUN)  ## Draw the figures of every finished run under out/ again
-	for d in out/*/; do $(BIN)/ntk-eoc figures $$d || exit 1; done
+	for d in out/*/; do if [ -f $$d/run.json ]; then $(BIN)/ntk-eoc figures $$d || exit 1; fi; done
 
 refresh: figures  ## Bring the figures and tables of the runs under out/ into docs/
 	$(BIN)/python docs/refresh.py out

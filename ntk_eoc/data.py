@@ -91,6 +91,8 @@ def _npz(path: str, n: int, rng: np.random.Generator) -> Raw:
     file = user_code.base() / Path(path).expanduser()
     require(file.is_file(), "data", 'an existing file "npz:PATH"', f"npz:{path}")
     try:
+        if not zipfile.is_zipfile(file):  # a `.npy`, say
+            raise ValueError("it is no archive of arrays, as np.savez writes it")
         with np.load(file, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:

@@ -151,7 +151,7 @@ def parse(model: type[M], table: dict[str, Any], where: str) -> M:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, _siblings(path), n=1)
         hint = f" Did you mean '{path.parent / near[0]}'?" if near else ""
@@ -160,6 +160,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"`config` must be a text file in UTF-8, got '{path}'.") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: `config` must be valid TOML, got: {error}.") from None
+    except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
+        told = " ".join(str(error).split(";")[0].split())
+        raise UserError(f"{path}: `config` must be TOML of a sane size, got: {told}.") from None
     except OSError as error:
         raise UserError(
             f"`config` must be a readable file, got '{path}' ({error.strerror})."
@@ -192,6 +195,8 @@ def _value(text: str) -> Any:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError):
+        raise UserError(f"`--set` must be of a sane size, got {len(text):,} characters.") from None
     return parsed["value"] if set(parsed) == {"value"} else text
 
 

@@ -2,9 +2,9 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from ntk_eoc.sweeps.code import Code, difference
 from ntk_eoc.sweeps.engine import same
@@ -65,15 +65,32 @@ def read(folder: Path) -> Run:
     if not folder.is_dir():
         raise UserError(f"`dir` must be the folder of a run, got '{folder}', which is no folder.")
     try:
-        return Run(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        run = Run(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        _check_types(run)
+        return run
     except FileNotFoundError:
         raise UserError(
             f"`dir` must be the folder of a run, got '{folder}', which has no {FILE}."
         ) from None
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RecursionError) as error:
+        why = str(error).splitlines()[0]
         raise UserError(
-            f"`dir` must hold a readable {FILE}, got '{folder / FILE}' ({error})."
+            f"`dir` must hold a readable {FILE}, got '{folder / FILE}' ({why})."
         ) from None
+
+
+def _check_types(run: Run) -> None:
+    """Refuse a `run.json` of other types, with a `TypeError` that names the field."""
+    for one in fields(run):
+        kind: Any = get_origin(one.type) or one.type
+        if type(getattr(run, one.name)) is not kind:
+            raise TypeError(f"`{one.name}` must be a {kind.__name__}")
+    for name, kinds in (("ids", str), ("costs", int | float), ("engines", dict)):
+        if not all(isinstance(value, kinds) for value in getattr(run, name)):
+            raise TypeError(f"`{name}` must be a list of {kinds}")
+    if len(run.ids) != len(run.costs):
+        raise TypeError("`costs` must be as many as `ids`")
+    Code(**run.code or asdict(Code("", "", {})))
 
 
 def home(folder: Path, run: Run) -> Path:

@@ -288,4 +288,7 @@ def _relative(path: str, folder: Path) -> str:
 def _stopped(error: OSError, folder: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoppedError(f"the disk of '{folder}' is full; every record already there is kept.")
-    return UserError(f"`out` must be a folder that can be written to, got '{folder}': {error}.")
+    told = f"{error.strerror or error}" + (f", '{error.filename}'" if error.filename else "")
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+        return StoppedError(f"a limit of this machine is reached ({told}); what is done is kept.")
+    return UserError(f"`out` must be a folder that can be written to, got '{folder}': {told}.")

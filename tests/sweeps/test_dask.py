@@ -1,0 +1,73 @@
+"""A Dask scheduler that is silent, empty or gone is waited for, but not without end."""
+
+import socket
+import time
+
+import pytest
+from small_sweep import CONFIG
+
+from ntk_eoc.sweeps import cluster, dispatch
+from ntk_eoc.sweeps.errors import StoppedError, UserError
+from ntk_eoc.sweeps.runner import Options, run
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own, on closing
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 2.0)
+    monkeypatch.setattr(dispatch, "LOOK_UP", 0.5)
+
+
+@pytest.mark.parametrize("how", ["accepts and never answers", "refuses", "is no address"])
+def test_exact_an_address_without_a_scheduler_is_refused(tmp_path, how):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        if how == "refuses":
+            server.close()
+        address = "nonsense://here" if how == "is no address" else address
+        start = time.monotonic()
+        with pytest.raises(UserError, match="`--scheduler` must be the address of a running Dask"):
+            run(Options(CONFIG, tmp_path / "out", scheduler=address))
+    assert time.monotonic() - start < 30
+    assert not (tmp_path / "out").exists()
+
+
+def scheduler(workers: int):
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None
+    )
+
+
+def test_exact_a_scheduler_without_workers_is_not_waited_for(tmp_path):
+    with scheduler(0) as empty, pytest.raises(StoppedError, match="has no worker after 2 s"):
+        run(Options(CONFIG, tmp_path / "out", scheduler=empty.scheduler_address))
+
+
+def test_exact_workers_that_go_away_stop_the_run():
+    class Client:
+        status = "running"
+        there = 1
+
+        def nthreads(self):
+            if self.there is None:
+                raise OSError("no answer")
+            return {"worker": self.there}
+
+    client = Client()
+    pool = cluster.DaskPool.__new__(cluster.DaskPool)
+    pool._client, pool._patience, pool._lost = client, 0.2, None
+    pool.check()
+    for lost in ("there", "answer", "status"):
+        client.there, client.status = (0 if lost == "there" else 1), "running"
+        client.there = None if lost == "answer" else client.there
+        client.status = "closed" if lost == "status" else "running"
+        pool.check()
+        time.sleep(0.3)
+        with pytest.raises(StoppedError, match="have been away for 0 s; what is done is kept"):
+            pool.check()
+        client.there, client.status = 1, "running"
+        pool.check()  # they are back
