@@ -12,6 +12,7 @@ from _cells import Schedule, init_of, inputs, point_of
 from pydantic import Field
 
 import ntk_eoc as ne
+from ntk_eoc.finite_width.draws import norms
 from ntk_eoc.spectra.deviation import Deviation, deviation
 from ntk_eoc.sweeps.batches import map_batched
 
@@ -57,6 +58,22 @@ def _one(point: Any, of: Callable[[Any], Any]) -> Callable[[jax.Array], Any]:
     init, x = init_of(point), jnp.asarray(inputs(point))
     widths = (*hidden_widths(point), point.outputs)
     return lambda key: of(ne.ntk_sampled(key, init, x, widths, dtype=point.dtype))
+
+
+LAW_DRAWS = 2000
+"""Gaussian matrices behind a predicted mean: they place it to a percent."""
+
+
+def predicted_norm(point: Any) -> float:
+    """Mean ‖K(θ) − K∞‖ by the law of `ntk_eoc.fluctuations`, with nothing fitted."""
+    return _norm_at_one(point_of(point).model_copy(update={"m": 1})) / point.m**0.5
+
+
+@lru_cache(maxsize=64)
+def _norm_at_one(point: Any) -> float:
+    law = ne.fluctuations(init_of(point), inputs(point), point.depth, point.outputs)
+    widths = (*hidden_widths(point), point.outputs)
+    return float(norms(law, jax.random.key(0), widths, LAW_DRAWS).operator.mean())
 
 
 def deviations(cell: Any, matrices: np.ndarray) -> Deviation:

@@ -3,8 +3,9 @@
 Question: ‖K(θ) − K∞‖ against the width m of m_k = k² m, for several activations and data sets, and
 against depth for several schedules of widths.
 
-Expectation: [C] bounds it by C (Δ_φ⁻² + √m_l l) κ_φ² m^{−1/2}, so that √m ‖K(θ) − K∞‖ is level in
-m, and over l it levels off in depth for widths k² m but grows where they are constant.
+Expectation: at large m it is what the computed law of K(θ) − K∞ says, with nothing fitted. [C]
+bounds it by C (Δ_φ⁻² + √m_l l) κ_φ² m^{−1/2}, so that √m ‖K(θ) − K∞‖ is level in m, and over l it
+levels off in depth for widths k² m but grows where they are constant.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _cells import init_of, inputs, point_of
-from _fresh import SCHEDULES, deviations, draws, hidden_widths
+from _fresh import SCHEDULES, deviations, draws, hidden_widths, predicted_norm
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -64,12 +65,12 @@ def _from_weights(point: Cell) -> Callable[[jax.Array], jax.Array]:
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Draw the cell's networks and return the deviation of each from K∞, [s] each."""
+    """Return the deviation of the cell's networks from K∞, [s] each, and its mean by the law."""
     if cell.sampled:
         matrices = draws(cell)
     else:
         matrices = map_batched(_from_weights(point_of(cell)), cell.seed_keys(), cell.batch)
-    return deviations(cell, matrices)._asdict()
+    return {**deviations(cell, matrices)._asdict(), "law": predicted_norm(point_of(cell))}
 
 
 def _most(records: Records, choose: str, vary: str) -> Any:
@@ -109,6 +110,9 @@ def _against_width(ax: Axes, records: Records) -> None:
                 ms, errors = zip(*own, strict=True)
                 fill = "none" if sampled else "full"
                 curves.bars(ax, ms, errors, scale=np.sqrt(ms), fillstyle=fill, **look)
+        law = np.array([cells.where(m=m)[0].arrays["law"] for m, *_ in points])
+        at = np.array([m for m, *_ in points])
+        ax.plot(at, np.sqrt(at) * law, color=look["color"], linewidth=2.5, alpha=0.3, zorder=0)
         label = style.word(name) if len(sets) == 1 else f"{style.word(name)}, {dataset}"
         ms, _, errors = zip(*points, strict=True)
         label = curves.fitted(label, ms, errors).replace(": ", "\nexponent ")
@@ -117,11 +121,12 @@ def _against_width(ax: Axes, records: Records) -> None:
     ax.set(xlabel="width $m$ (hidden widths $m_k=k^2m$)", ylim=(0, None))
     ax.set_ylabel(r"$\sqrt{m}\,\|K(\theta)-K_\infty\|$")
     ax.set_title(f"level: the error falls like $m^{{-1/2}}$ ($l={records[0].cell.depth}$)")
+    style.entry(ax, "the computed law, nothing fitted", color="0.4", linewidth=2.5, alpha=0.3)
     if any(record.cell.sampled for record in records):
         style.entry(ax, "from weights", color="0.4", marker="o", linestyle="none")
         hollow = {"fillstyle": "none", "linestyle": "none"}
         style.entry(ax, "sampled without weights", color="0.4", marker="o", **hollow)
-        ax.legend(loc="lower right")
+    ax.legend(loc="lower right")
     style.label_ends(ax, ends)
 
 

@@ -14,20 +14,18 @@ import _fresh
 import jax
 import numpy as np
 from _cells import init_of, inputs, point_of
-from _fresh import SCHEDULES, cost, deviations, draws, hidden_widths, limit
+from _fresh import SCHEDULES, cost, deviations, draws, hidden_widths, limit, predicted_norm
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import Estimate, mean
-from ntk_eoc.finite_width.draws import norms
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure", "tables"]
-LAW_DRAWS = 4000  # Gaussian matrices behind the predicted mean of the operator norm
 
 
 class Cell(_fresh.Cell):
@@ -37,12 +35,6 @@ class Cell(_fresh.Cell):
 @lru_cache(maxsize=64)
 def _law(point: Cell) -> ne.Fluctuations:
     return ne.fluctuations(init_of(point), inputs(point), point.depth, point.outputs)
-
-
-@lru_cache(maxsize=64)
-def _predicted_norm(point: Cell) -> float:
-    widths = (*hidden_widths(point), point.outputs)
-    return float(norms(_law(point), jax.random.key(0), widths, LAW_DRAWS).operator.mean())
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -59,7 +51,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     return {
         "operator": deviations(cell, matrices).operator,
         "gaps": gaps[:, rows, columns],
-        "predicted_operator": _predicted_norm(point),
+        "predicted_operator": predicted_norm(point),
         "predicted_variances": law.covariance(widths)[rows, columns, rows, columns],
         "layers": law.layers,
     }
