@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+import ntk_eoc as ne
+
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"<!-- block: (\w+) -->\n```python\n(.*?)```", re.DOTALL)
 
@@ -40,3 +42,17 @@ def test_exact_every_python_block_of_these_pages_has_a_name():
     for page in ("models.md",):
         text = (DOCS / page).read_text(encoding="utf-8")
         assert text.count("```python") == len(blocks(page)) > 0
+
+
+def test_exact_rooms_are_found_from_the_package():
+    names = {
+        "training": {"regress", "descent", "train"},
+        "spectra": {"marchenko_pastur", "spectral_bounds", "kolmogorov"},
+        "estimates": {"mean", "quantile", "exponent"},
+        "data": {"load", "normalise"},
+    }
+    for room, known in names.items():
+        assert room in dir(ne)
+        found = getattr(ne, room)
+        assert known <= set(dir(found))
+        assert all(callable(getattr(found, name)) for name in getattr(found, "__all__", known))
