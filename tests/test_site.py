@@ -73,6 +73,8 @@ def test_exact_every_formula_of_the_docs_becomes_mathml(website):
             made = formulas.fence(latex)
             assert "\\" not in made, latex  # a command that the converter does not know
             assert 'display="block"' in made
+            assert "&amp;" not in made, latex  # an environment that it does not know
+            assert "&#x00026;" not in made, latex
             count += 1
     assert count > 10
     html = 'x <span class="arithmatex">\\(a &lt; b\\)</span>'

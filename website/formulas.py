@@ -13,7 +13,9 @@ _INLINE = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>',
 @lru_cache(maxsize=4096)
 def mathml(latex: str, display: str = "inline") -> str:
     """Return a formula as MathML; the source stays in it for those who copy."""
-    return convert(" ".join(latex.split()), display=display)
+    # The converter knows the numbered and starred environments, not those within a formula.
+    known = latex.replace("{aligned}", "{align*}")
+    return convert(" ".join(known.split()), display=display)
 
 
 def fence(source: str, *_: Any, **__: Any) -> str:
