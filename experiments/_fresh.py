@@ -1,6 +1,6 @@
 """What the experiments on fresh networks share: the point of a sweep, its limit, its draws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,8 @@ from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.finite_width.draws import norms
+from ntk_eoc.kernels.blocks import Ensemble
+from ntk_eoc.kernels.sampled import draw_ntk, ntk_ensemble
 from ntk_eoc.spectra.deviation import Deviation, deviation
 from ntk_eoc.sweeps.batches import map_batched
 
@@ -49,15 +51,24 @@ def limit(point: Any) -> np.ndarray:
 
 
 def draws(cell: Any, of: Callable[[Any], Any] = ne.ntk_matrix) -> Any:
-    """`of` K(θ) [n, n, k, k] for every seed of the cell, stacked; the NTK matrix unless given."""
-    return map_batched(_one(point_of(cell), of), cell.seed_keys(), cell.batch)
+    """`of` K(θ) [n, n, k, k] for every seed of the cell, stacked; the NTK matrix unless given.
+
+    The widths are data of one program, which every cell meets again that draws alike otherwise.
+    """
+    widths = (*hidden_widths(cell), cell.outputs)
+    return map_batched(one(of), cell.seed_keys(), cell.batch, ensemble(cell, widths))
 
 
 @lru_cache(maxsize=8)
-def _one(point: Any, of: Callable[[Any], Any]) -> Callable[[jax.Array], Any]:
-    init, x = init_of(point), jnp.asarray(inputs(point))
-    widths = (*hidden_widths(point), point.outputs)
-    return lambda key: of(ne.ntk_sampled(key, init, x, widths, dtype=point.dtype))
+def one(of: Callable[[Any], Any]) -> Callable[[jax.Array, Ensemble], Any]:
+    """From a key to `of` K(θ) of one network of an ensemble."""
+    return lambda key, networks: of(draw_ntk(key, networks))
+
+
+def ensemble(cell: Any, widths: Sequence[int]) -> Ensemble:
+    """Return the fresh networks of these widths on the cell's inputs."""
+    x = jnp.asarray(inputs(point_of(cell)))
+    return ntk_ensemble(init_of(cell), x, widths, dtype=cell.dtype)
 
 
 LAW_DRAWS = 2000

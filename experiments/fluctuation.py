@@ -37,6 +37,10 @@ def _law(point: Cell) -> ne.Fluctuations:
     return ne.fluctuations(init_of(point), inputs(point), point.depth, point.outputs)
 
 
+def _kernel(kernel: jax.Array) -> jax.Array:
+    return kernel
+
+
 def measure(cell: Cell) -> dict[str, Any]:
     """Return ‖K − K∞‖ [s] and the gaps K − K∞ of all pairs [s, pairs] of the first output.
 
@@ -44,7 +48,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     """
     point = point_of(cell)
     law, widths = _law(point), (*hidden_widths(cell), cell.outputs)
-    kernels = draws(cell, lambda kernel: kernel)
+    kernels = draws(cell, _kernel)
     rows, columns = np.triu_indices(cell.n)
     gaps = np.asarray(kernels, np.float64)[..., 0, 0] - limit(point)[None, :, :, 0, 0]
     matrices = np.asarray(jax.vmap(ne.ntk_matrix)(kernels))

@@ -27,8 +27,9 @@ import ntk_eoc as ne
 from ntk_eoc.estimates import Estimate, mean
 from ntk_eoc.kernels.independent_gradient import (
     GradientIndependence,
+    draw_gradient_independence,
     gradient_independence,
-    gradient_independence_sampled,
+    gradient_independence_ensemble,
 )
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.tables import Table
@@ -45,19 +46,26 @@ class Cell(_fresh.Cell):
 
 
 @lru_cache(maxsize=8)
-def _one(point: Cell) -> Callable[[jax.Array], GradientIndependence]:
+def _from_weights(point: Cell) -> Callable[[jax.Array], GradientIndependence]:
     init, x = init_of(point), jnp.asarray(inputs(point), point.dtype)
     widths = (*hidden_widths(point), point.outputs)
 
-    def sampled(key: jax.Array) -> GradientIndependence:
-        return gradient_independence_sampled(key, init, x, widths)
-
-    def weighed(key: jax.Array) -> GradientIndependence:
+    def one(key: jax.Array) -> GradientIndependence:
         key, fresh = jax.random.split(key)
         params = ne.draw_params(key, init, x.shape[1], widths, x.dtype)
         return gradient_independence(fresh, init, params, x)
 
-    return weighed if point.weights else sampled
+    return one
+
+
+def _draws(cell: Cell) -> Any:  # a `GradientIndependence` of NumPy arrays
+    keys, batch = cell.seed_keys(), cell.batch
+    if cell.weights:
+        return map_batched(_from_weights(point_of(cell)), keys, batch)
+    x, widths = jnp.asarray(inputs(cell), cell.dtype), (*hidden_widths(cell), cell.outputs)
+    ensemble = gradient_independence_ensemble(init_of(cell), x, widths)
+    found = map_batched(draw_gradient_independence, keys, batch, ensemble)
+    return found._replace(energy=found.energy[:, : max(cell.depth - 2, 0)])
 
 
 def _norm(kernels: np.ndarray) -> np.ndarray:
@@ -69,7 +77,7 @@ def _norm(kernels: np.ndarray) -> np.ndarray:
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Return ‖K − K^ind‖, ‖K^ind − K^ind'‖, ‖K − K∞‖ [s] and the energy ratios [s, l − 2]."""
-    found = map_batched(_one(point_of(cell)), cell.seed_keys(), cell.batch)
+    found = _draws(cell)
     return {
         "independent": _norm(found.kernel - found.independent),
         "redraw": _norm(found.redrawn - found.independent),

@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import _cells
-import jax.numpy as jnp
 import numpy as np
 from _cells import init_of, inputs, point_of
+from _fresh import ensemble, one
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -76,12 +76,6 @@ def cost(cell: Cell) -> float:
     return cell.seeds * cell.depth * cell.m * cell.n * 2.0
 
 
-@lru_cache(maxsize=8)
-def _one(point: Cell, widths: tuple[int, ...]) -> Any:
-    init, x = init_of(point), jnp.asarray(inputs(point))
-    return lambda key: ne.ntk_matrix(ne.ntk_sampled(key, init, x, widths, dtype=point.dtype))
-
-
 def measure(cell: Cell) -> dict[str, Any]:
     """Return the relative distance of each network from K∞ in the Frobenius norm, [s].
 
@@ -90,7 +84,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     law, hidden = law_of(cell), hidden_of(cell)
     widths = (*(int(m) for m in hidden), 1)
     scale = float(np.linalg.norm(law.limit / cell.n))
-    matrices = map_batched(_one(point_of(cell), widths), cell.seed_keys(), cell.batch)
+    matrices = map_batched(one(ne.ntk_matrix), cell.seed_keys(), cell.batch, ensemble(cell, widths))
     return {
         "frobenius": deviation(matrices, law.limit / cell.n, cell.n).frobenius / scale,
         "predicted": law.frobenius(widths).value / scale,

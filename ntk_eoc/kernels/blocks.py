@@ -5,6 +5,7 @@ is known at run time only, as is the number of layers.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -53,6 +54,23 @@ class Network(NamedTuple):
     sigma_b: Float[Array, ""]
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("x", "network"),
+    meta_fields=("plan", "linear"),
+)
+@dataclass(frozen=True)
+class Ensemble:
+    """Fresh networks on given inputs, as an argument of a compiled program: only `plan` and
+    `linear` are compiled in, so that ensembles of other widths and depth meet the same program.
+    """
+
+    x: Float[Array, "n d"]
+    network: Network
+    plan: Plan
+    linear: bool  # no hidden layer
+
+
 class Run(NamedTuple):
     """A network being drawn: what every visit to a layer needs."""
 
@@ -64,7 +82,7 @@ class Run(NamedTuple):
 
 def prepare(
     caller: str, init: Init, x: Any, widths: Sequence[int], memory: int, dtype: Any, copies: int
-) -> tuple[Array, Network, Plan]:
+) -> Ensemble:
     """Check the arguments of a sampler and tell its program from its data."""
     require_float64(caller)
     x = jnp.asarray(x)
@@ -82,7 +100,7 @@ def prepare(
     padded = np.ones(_capacity(n, plan, hidden), np.int64)
     padded[:hidden] = sizes[:-1]
     data: list[Any] = [padded, np.int64(hidden), np.float64(init.sigma_w), np.float64(init.sigma_b)]
-    return x, Network(*data), plan
+    return Ensemble(x, Network(*data), plan, hidden == 0)
 
 
 def require_float64(caller: str) -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.blocks import (
     MEMORY,
+    Ensemble,
     Network,
     Plan,
     Run,
@@ -50,15 +51,15 @@ def nngp_sampled(
 
     Source: `docs/theory.md` §3.3.
     """
-    x, network, plan = prepare("nngp_sampled", init, x, widths, memory, dtype, copies=0)
-    return _nngp_sampled(key, x, network, plan._replace(k=1))[: len(widths) - 1]
+    one_output = (*widths[:-1], 1) if len(widths) else widths
+    ensemble = prepare("nngp_sampled", init, x, one_output, memory, dtype, copies=0)
+    return _draw_nngp(key, ensemble)[: len(widths) - 1]
 
 
-@partial(jax.jit, static_argnames="plan")
-def _nngp_sampled(
-    key: Array, x: Float[Array, "n d"], network: Network, plan: Plan
-) -> Float[Array, "capacity n n"]:
-    return knowing_its_batch(partial(_grams, plan))(stream_key(key), x, network)
+@jax.jit
+def _draw_nngp(key: Array, ensemble: Ensemble) -> Float[Array, "capacity n n"]:
+    draw = knowing_its_batch(partial(_grams, ensemble.plan))
+    return draw(stream_key(key), ensemble.x, ensemble.network)
 
 
 def _grams(

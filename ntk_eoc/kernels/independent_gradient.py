@@ -5,7 +5,6 @@ Q spanning the inputs x_{k−1} of the layer: weights which the forward pass has
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +13,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ntk_eoc.checks import require
 from ntk_eoc.eoc import Init
-from ntk_eoc.kernels.blocks import MEMORY, Network, Plan, prepare, require_float64
+from ntk_eoc.kernels.blocks import MEMORY, Ensemble, prepare, require_float64
 from ntk_eoc.kernels.grams import gram_root, matmul, square
-from ntk_eoc.kernels.sampled import linear_kernels, sample
+from ntk_eoc.kernels.sampled import sample
 
 
 class GradientIndependence(NamedTuple):
@@ -53,20 +52,30 @@ def gradient_independence_sampled(
 
     Source: `docs/theory.md` §3.
     """
-    caller = "gradient_independence_sampled"
-    x, network, plan = prepare(caller, init, x, widths, memory, dtype, copies=3)
-    found = _sampled(key, x, network, plan, len(widths) == 1)
+    ensemble = gradient_independence_ensemble(init, x, widths, memory=memory, dtype=dtype)
+    found = draw_gradient_independence(key, ensemble)
     return found._replace(energy=found.energy[: max(len(widths) - 2, 0)])
 
 
-@partial(jax.jit, static_argnames=("plan", "linear"))
-def _sampled(
-    key: Array, x: Float[Array, "n d"], network: Network, plan: Plan, linear: bool
-) -> GradientIndependence:
-    if linear:
-        kernels, energy = linear_kernels(x, plan), jnp.zeros(0, jnp.float64)
-    else:
-        kernels, energy = sample(key, x, network, plan)
+def gradient_independence_ensemble(
+    init: Init,
+    x: Float[ArrayLike, "n d"],
+    widths: Sequence[int],
+    *,
+    memory: int = MEMORY,
+    dtype: Any = None,
+) -> Ensemble:
+    """Return what `draw_gradient_independence` draws from: see `ntk_ensemble`."""
+    return prepare("gradient_independence_sampled", init, x, widths, memory, dtype, copies=3)
+
+
+@jax.jit
+def draw_gradient_independence(key: Array, ensemble: Ensemble) -> GradientIndependence:
+    """Draw `gradient_independence_sampled` of a network of the ensemble.
+
+    The widths and the depth are data here, and so `energy` has zeros after its l − 2 layers.
+    """
+    kernels, energy = sample(key, ensemble)
     return GradientIndependence(kernels[0], kernels[1], kernels[2], energy)
 
 

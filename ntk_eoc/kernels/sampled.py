@@ -18,6 +18,7 @@ from jaxtyping import Array, ArrayLike, Float
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.blocks import (
     MEMORY,
+    Ensemble,
     Network,
     Plan,
     Run,
@@ -71,7 +72,8 @@ def ntk_sampled(
     K(x, x') = Σ_k (σ_b²[k>1] + x_{k−1}·x'_{k−1}/m_{k−1}) δ_kᵀδ'_k with all weights integrated out,
     in time O(Σ m_k n² k²). The data may have any norms and any rank. One program serves all widths,
     depths, σ_w and σ_b at equal n, d, k, dtype and activation: under `vmap` over keys too, but an
-    outer `jit` that closes over the widths compiles for each anew.
+    outer `jit` that closes over the widths compiles for each anew; hand `draw_ntk` to it, and the
+    `ntk_ensemble` as an argument.
 
     Args:
         key: A JAX random key; the draw is a function of it, of the shapes and of `dtype`.
@@ -94,33 +96,40 @@ def ntk_sampled(
 
     Source: `docs/theory.md` §3.3.
     """
-    x, network, plan = prepare("ntk_sampled", init, x, widths, memory, dtype, copies=1)
-    return _ntk_sampled(key, x, network, plan, len(widths) == 1)[0]
+    return draw_ntk(key, prepare("ntk_sampled", init, x, widths, memory, dtype, copies=1))
 
 
-@partial(jax.jit, static_argnames=("plan", "linear"))
-def _ntk_sampled(
-    key: Array, x: Float[Array, "n d"], network: Network, plan: Plan, linear: bool
-) -> Float[Array, "1 n n k k"]:
-    if linear:
-        return linear_kernels(x, plan)
-    return sample(key, x, network, plan)[0]
+def ntk_ensemble(
+    init: Init,
+    x: Float[ArrayLike, "n d"],
+    widths: Sequence[int],
+    *,
+    memory: int = MEMORY,
+    dtype: Any = None,
+) -> Ensemble:
+    """Return what `draw_ntk` draws from; arguments and errors are those of `ntk_sampled`."""
+    return prepare("ntk_sampled", init, x, widths, memory, dtype, copies=1)
 
 
-def linear_kernels(x: Float[Array, "n d"], plan: Plan) -> Float[Array, "copies n n k k"]:
-    """Return K of a network without hidden layers, which is not random, as every copy."""
-    kernel = input_covariance(x)[:, :, None, None] * jnp.eye(plan.k, dtype=jnp.float64)[None, None]
-    return jnp.broadcast_to(kernel, (plan.copies, *kernel.shape))
+@jax.jit
+def draw_ntk(key: Array, ensemble: Ensemble) -> Float[Array, "n n k k"]:
+    """Draw `ntk_sampled` of a network of the ensemble, whose widths and depth are data here."""
+    return sample(key, ensemble)[0][0]
 
 
 def sample(
-    key: Array, x: Float[Array, "n d"], network: Network, plan: Plan
+    key: Array, ensemble: Ensemble
 ) -> tuple[Float[Array, "copies n n k k"], Float[Array, "capacity"]]:
-    """Draw the kernels of every copy, and the energy ratios of layers 2 … l − 1, l >= 2.
+    """Draw the kernels of every copy, and the energy ratios of layers 2 … l − 1.
 
     Copy 0 is K. The others are K^ind of `gradient_independence`: they see the same W_l and the same
-    W̃ as K, and each its own Ξ in place of ξ.
+    W̃ as K, and each its own Ξ in place of ξ. Without hidden layers K is not random.
     """
+    x, network, plan, linear = ensemble.x, ensemble.network, ensemble.plan, ensemble.linear
+    if linear:
+        identity = jnp.eye(plan.k, dtype=jnp.float64)
+        kernel = input_covariance(x)[:, :, None, None] * identity[None, None]
+        return jnp.broadcast_to(kernel, (plan.copies, *kernel.shape)), jnp.zeros(0, jnp.float64)
     return knowing_its_batch(partial(_sample, plan))(stream_key(key), x, network)
 
 

@@ -14,19 +14,21 @@ from ntk_eoc.checks import require, require_count
 REPLICAS = PartitionSpec("replicas")
 
 
-def map_batched(f: Callable[[Any], Any], keys: Key[Array, " s"], batch: int) -> Any:
-    """Return `f` of every key, stacked along a first axis [s], computed `batch` keys at a time.
+def map_batched(f: Callable[..., Any], keys: Key[Array, " s"], batch: int, *data: Any) -> Any:
+    """Return `f(key, *data)` of every key, stacked along a first axis [s].
 
-    The compiled batch always has the same size, the last one padded with its own first key: the
-    last bits of a `vmap` depend on the size of its batch, and so here on nothing but `batch`.
-    Where there are several devices and several batches, the batches are sharded over the devices,
-    one whole batch a device, and every device runs the same program on its batch.
+    It is computed `batch` keys at a time. The compiled batch always has the same size, the last one
+    padded with its own first key: the last bits of a `vmap` depend on the size of its batch, and so
+    here on nothing but `batch`. Where there are several devices and several batches, the batches
+    are sharded over the devices, one whole batch a device, and every device runs the same program
+    on its batch.
 
     Args:
-        f: From one key to a pytree of arrays. The same function object, in this call or another,
-            is compiled once.
+        f: From one key, and the data, to a pytree of arrays. The same function object, in this call
+            or another, is compiled once for data of the same shapes.
         keys: One key a seed, [s], s >= 1.
         batch: Size of the batches.
+        *data: Pytrees of arrays that all keys share.
 
     Returns:
         The pytree of NumPy arrays, each [s, ...].
@@ -35,10 +37,10 @@ def map_batched(f: Callable[[Any], Any], keys: Key[Array, " s"], batch: int) -> 
     require(len(keys) >= 1, "keys", "at least one key", len(keys))
     batches = -(-len(keys) // batch)
     devices = min(jax.local_device_count(), batches)
-    run = _compiled(f, devices)
+    run = _compiled(f, devices, len(data))
     pieces = []
     for first in range(0, len(keys), batch * devices):
-        piece = jax.device_get(run(keys[_padded(first, batch, devices, len(keys))]))
+        piece = jax.device_get(run(keys[_padded(first, batch, devices, len(keys))], *data))
         pieces.append(jax.tree.map(lambda x: x[: len(keys) - first], piece))  # noqa: B023
     return jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
 
@@ -54,11 +56,13 @@ def _padded(first: int, batch: int, devices: int, keys: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(f: Callable[[Any], Any], devices: int) -> Callable[[Any], Any]:
+def _compiled(f: Callable[..., Any], devices: int, data: int) -> Callable[..., Any]:
+    one_batch = jax.vmap(f, in_axes=(0, *[None] * data))
     if devices == 1:
-        return jax.jit(jax.vmap(f))
+        return jax.jit(one_batch)
     mesh = Mesh(np.array(jax.local_devices()[:devices]), ("replicas",))
+    specs = (REPLICAS, *[PartitionSpec()] * data)
     one_batch_each = jax.shard_map(
-        jax.vmap(f), mesh=mesh, in_specs=REPLICAS, out_specs=REPLICAS, check_vma=False
+        one_batch, mesh=mesh, in_specs=specs, out_specs=REPLICAS, check_vma=False
     )
-    return jax.jit(one_batch_each, in_shardings=NamedSharding(mesh, REPLICAS))
+    return jax.jit(one_batch_each, in_shardings=tuple(NamedSharding(mesh, s) for s in specs))

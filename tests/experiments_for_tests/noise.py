@@ -52,7 +52,7 @@ def measure(cell: Cell):
 
     if cell.by == "jax":
         measured = map_batched(
-            _draw(cell.size, cell.scale, cell.dtype), cell.seed_keys(), cell.batch
+            _draw(cell.size, cell.dtype), cell.seed_keys(), cell.batch, {"scale": cell.scale}
         )
     else:
         drawn = [
@@ -66,9 +66,9 @@ def measure(cell: Cell):
 
 
 @functools.cache  # compiled once for all cells that draw alike
-def _draw(size: int, scale: float, dtype: str):
-    def draw(key):
-        z = scale * jax.random.normal(key, (size, 8), dtype=dtype)
+def _draw(size: int, dtype: str):
+    def draw(key, data):
+        z = data["scale"] * jax.random.normal(key, (size, 8), dtype=dtype)
         gram = jnp.matmul(z, z.T, precision=jax.lax.Precision.HIGHEST)
         return {"mean": z.mean(), "gram": gram}
 

@@ -13,6 +13,7 @@ import ntk_eoc as ne
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels import blocks, forward_pass, sampled
 from ntk_eoc.kernels.independent_gradient import gradient_independence_sampled
+from ntk_eoc.sweeps.batches import map_batched
 
 TANH = Init(ne.Activation("tanh", jnp.tanh), sigma_w=1.3, sigma_b=0.5)
 RELU = ne.edge_of_chaos(ne.activation("relu"))
@@ -111,14 +112,14 @@ def test_exact_one_program_serves_all_widths_depths_and_scales(key):
     ne.ntk_sampled(key, init, x, (5, 1))
     jax.vmap(lambda key: ne.ntk_sampled(key, init, x, (5, 1)))(keys)
     ne.nngp_sampled(key, init, x, (5, 1))
-    programs = sampled._ntk_sampled._cache_size(), forward_pass._nngp_sampled._cache_size()
+    programs = sampled.draw_ntk._cache_size(), forward_pass._draw_nngp._cache_size()
     for other in (init, Init(init.activation, sigma_w=0.7, sigma_b=0.2)):
         for widths in ((700, 1), (5, 9, 200, 1), (3,) * 31 + (1,)):
             ne.ntk_sampled(key, other, x, widths)
             jax.vmap(lambda key, i=other, w=widths: ne.ntk_sampled(key, i, x, w))(keys)
             grams = ne.nngp_sampled(key, other, x, widths)
             assert grams.shape == (len(widths) - 1, 2, 2)
-    after = sampled._ntk_sampled._cache_size(), forward_pass._nngp_sampled._cache_size()
+    after = sampled.draw_ntk._cache_size(), forward_pass._draw_nngp._cache_size()
     assert after == programs
 
 
@@ -182,3 +183,18 @@ def test_exact_the_library_asks_for_float64_and_leaves_it_alone(key):
         assert not jax.config.jax_enable_x64
     finally:
         jax.config.update("jax_enable_x64", True)
+
+
+def test_exact_cells_of_a_sweep_meet_one_program(key):
+    """`map_batched` with the ensemble as data: the bits of `ntk_sampled`, compiled once."""
+    x, keys, traces = inputs(3, 4), jax.random.split(key, 5), []
+
+    def kernel(one, networks):
+        traces.append(networks)
+        return sampled.draw_ntk(one, networks)
+
+    for init, widths in ((RELU, (5, 9, 2)), (RELU, (40, 2)), (RELU, (3, 4, 5, 6, 2))):
+        drawn = map_batched(kernel, keys, 3, sampled.ntk_ensemble(init, x, widths))
+        alone = jax.vmap(lambda one, w=widths: ne.ntk_sampled(one, RELU, x, w))(keys[:3])
+        np.testing.assert_array_equal(drawn[:3], alone)
+    assert len(traces) == 1
