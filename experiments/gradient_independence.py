@@ -123,6 +123,7 @@ def _ratios(ax: Axes, records: Records) -> None:
             curves.bars(ax, at, found, label=label, **style.activation_look(name), **look)
     ax.set_ylabel(f"{WHAT['independent']} / {WHAT['redraw']}")
     ax.set_title("nearly all of it is redrawing")
+    style.headroom(ax, 0.4)
     ax.legend(loc="upper right", handlelength=1)
 
 
@@ -136,7 +137,8 @@ def _energies(ax: Axes, sampled: Records) -> None:
         style.entry(ax, f"layer $k={layer + 2}$", color="0.4", linestyle=line)
     ax.set_ylabel("energy ratio (1: independent)")
     ax.set_title("the energy of gradients")
-    ax.legend(loc="lower right")
+    style.headroom(ax, 0.25)
+    ax.legend(loc="upper right")
 
 
 def draw(records: Records) -> Figure:

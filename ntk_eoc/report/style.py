@@ -179,6 +179,12 @@ def level(ax: Axes, y: float, text: str = "") -> None:
         ax.annotate(text, (1.01, y), xycoords=place, va="center", fontsize=SMALL, color="0.35")
 
 
+def headroom(ax: Axes, share: float = 0.3) -> None:
+    """Leave this share of a linear panel free at the top, for a legend."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + (high - low) * share / (1 - share))
+
+
 def legend_below(ax: Axes, columns: int = 2, *, under: float = -0.2) -> None:
     """Put the legend under the panel, where it hides no data."""
     look = {"columnspacing": 1.2, "handlelength": 1.8 if columns == 1 else 2.8}
