@@ -172,15 +172,14 @@ def status(dir: Path, *, watch: Flag = False) -> None:
     watch
         Say it again every few seconds until nothing is missing.
     """
-    from rich.console import Console
-
     from ntk_eoc.sweeps.status import describe, finished
 
-    console = Console()
     say(describe(dir))
     while watch and not finished(dir):
+        from rich.console import Console
+
         time.sleep(WATCH)
-        console.clear()  # does nothing where the output is no terminal
+        Console().clear()  # does nothing where the output is no terminal
         say(describe(dir))
 
 

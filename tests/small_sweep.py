@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from ntk_eoc.sweeps import store
+from ntk_eoc.sweeps import record_file
 from ntk_eoc.sweeps.store import Store
 
 HERE = Path(__file__).parent / "experiments_for_tests"
@@ -15,7 +15,7 @@ NOISE = HERE / "noise.py"
 def arrays_of(folder: Path) -> dict[str, dict[str, bytes]]:
     """Every array of every record, by cell id, as bytes."""
     entries = Store(folder).entries()
-    read = {id_: store.read(entry.path)[1] for id_, entry in entries.items()}
+    read = {id_: record_file.read(entry.path)[1] for id_, entry in entries.items()}
     return {
         id_: {name: array.dtype.str.encode() + array.tobytes() for name, array in arrays.items()}
         for id_, arrays in read.items()

@@ -30,7 +30,8 @@ class Code:
 
     def of(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the code of one cell, as its record keeps it."""
-        named = {text: self.files[text] for text in _strings(fields) if text in self.files}
+        texts = _strings(fields) if self.files else ()
+        named = {text: self.files[text] for text in texts if text in self.files}
         return {"experiment": self.experiment, "package": self.package, "files": named}
 
 

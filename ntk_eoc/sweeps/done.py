@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from ntk_eoc.sweeps import store
+from ntk_eoc.sweeps import record_file
 from ntk_eoc.sweeps.errors import DamagedError
 from ntk_eoc.sweeps.folder import Run
 from ntk_eoc.sweeps.grid import Planned
@@ -56,7 +56,7 @@ def _tell(count: int, why: str, where: Path, hint: str) -> None:
 
 def _objection(path: Path, run: Run) -> str:
     """By what a record is that does not count; "" if it counts."""
-    meta = store.read_meta(path)
+    meta = record_file.read_meta(path)
     if not run.by_engine(meta):
         return f"another engine, {meta['engine']}"
     return "" if run.mix else run.of_code(meta)

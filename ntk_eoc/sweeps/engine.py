@@ -11,10 +11,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import ntk_eoc
 from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.user_code import provenance
 
 PRECISION = "highest"
 SETTINGS = {  # what a variable or a file of the user's could change of JAX's numbers
@@ -59,9 +58,8 @@ def set_up_jax(device: str | None) -> None:
 
 def compilation_cache() -> Path:
     """Return where compiled code is kept: apart for each kind of processor it was compiled for."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     kind = hashlib.sha256(_processor().encode()).hexdigest()[:12]
-    return Path(home) / "ntk_eoc" / f"xla-{kind}"
+    return provenance.cache() / f"xla-{kind}"
 
 
 def engine() -> dict[str, Any]:
@@ -145,7 +143,7 @@ def machine() -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "devices": jax.local_device_count(),
         "python": platform.python_version(),
-        "numpy": np.__version__,
+        "numpy": importlib.metadata.version("numpy"),
         "cpus": os.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }

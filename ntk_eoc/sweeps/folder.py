@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -53,7 +54,11 @@ class Run:
         """Say in a few words by which other code a record is; "" if it is by the run's."""
         if not self.code or "code" not in meta:
             return "unknown code"
-        return difference(meta["code"], Code(**self.code).of(meta["cell"]))
+        return difference(meta["code"], self._code.of(meta["cell"]))
+
+    @cached_property
+    def _code(self) -> Code:
+        return Code(**self.code)
 
 
 def read(folder: Path) -> Run:

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from ntk_eoc.sweeps import folder as folders
-from ntk_eoc.sweeps import store
+from ntk_eoc.sweeps import record_file, store
 from ntk_eoc.sweeps.duration import duration, time_left
 from ntk_eoc.sweeps.errors import DamagedError
 from ntk_eoc.sweeps.store import Entry, Store
@@ -60,7 +60,7 @@ def _mixture(run: folders.Run, entries: list[Entry]) -> list[str]:
     found: Counter[str] = Counter()
     for entry in entries:
         try:
-            meta = store.peek(entry.path)
+            meta = record_file.peek(entry.path)
             engine = "" if run.by_engine(meta) else "another engine"
             found[engine or run.of_code(meta)] += 1
         except (DamagedError, OSError, LookupError, TypeError, AttributeError):
@@ -75,7 +75,7 @@ def _reasons(bad: list[Entry]) -> list[str]:
     reasons: Counter[str] = Counter()
     for entry in bad:
         try:
-            meta = store.read_meta(entry.path)
+            meta = record_file.read_meta(entry.path)
         except (DamagedError, OSError) as error:
             reasons[f"{entry.path.name} is damaged: {error}"] += 1
         else:

@@ -1,48 +1,26 @@
 """The store: one file a record, written whole or not at all, checked to the last byte.
 
-A record is a `.npz` that `numpy.load` reads, with the arrays and a member `meta.json`. Its ZIP
-comment, the last bytes of the file, holds the SHA-256 of every byte before it. The name is
-`<cell id>.<status>.npz`, so that a listing alone says what is done.
+A record (`record_file`) is named `<cell id>.<status>.npz`, so that a listing alone says what is
+done.
 """
 
 import contextlib
 import fcntl
-import hashlib
-import io
-import json
 import os
 import re
-import struct
 import uuid
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ntk_eoc.sweeps.errors import DamagedError
+from ntk_eoc.sweeps import record_file
 from ntk_eoc.sweeps.files import clear_leftovers, write_whole
-from ntk_eoc.sweeps.identity import id_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 STATUSES = ("ok", "non-finite", "out-of-memory", "failed")
-META = "meta.json"
 _NAME = re.compile(rf"([0-9a-f]{{20}})\.({'|'.join(STATUSES)})\.npz")
-_HELD = {
-    "id": str,
-    "experiment": str,
-    "cell": dict,
-    "status": str,
-    "message": str,
-    "seconds": int | float,
-    "engine": dict,
-}
-_UNREADABLE = (ValueError, KeyError, EOFError, OSError, NotImplementedError, RecursionError,
-               MemoryError, SyntaxError, zipfile.BadZipFile)  # fmt: skip
-_SEAL = b"sha256="
-_SEAL_LENGTH = len(_SEAL) + 64
-_HEAD = 4096  # bytes that hold the metadata of most records
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's zero, so that equal records are equal files
 
 
 @dataclass(frozen=True)
@@ -108,25 +86,27 @@ class Store:
                 found.append(Entry(id_, status, path, path.stat().st_mtime))
         return found
 
-    def read(self, entry: Entry) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def read(self, entry: Entry) -> tuple[dict[str, Any], dict[str, "np.ndarray"]]:
         """Return a cell's record as `read` does, also where another has replaced the one listed.
 
         Raises:
             DamagedError, OSError: As of `read`.
         """
-        for one in (entry, *self.find(entry.id)):
+        with contextlib.suppress(FileNotFoundError):
+            return record_file.read(entry.path)
+        for one in self.find(entry.id):
             with contextlib.suppress(FileNotFoundError):
-                return read(one.path)
+                return record_file.read(one.path)
         raise FileNotFoundError(f"'{entry.path}' is gone")
 
     def has(self, id_: str, statuses: tuple[str, ...] = STATUSES) -> bool:
         """Say whether a record of the cell with one of the statuses is there."""
         return any(self._path(id_, status).is_file() for status in statuses)
 
-    def write(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Path:
+    def write(self, meta: dict[str, Any], arrays: dict[str, "np.ndarray"]) -> Path:
         """Write a record: a temporary name, fsync, rename; then drop the cell's older records."""
         path = self._path(meta["id"], meta["status"])
-        write_whole(path, pack(meta, arrays), through=self.folder / "tmp")
+        write_whole(path, record_file.pack(meta, arrays), through=self.folder / "tmp")
         for status in STATUSES:
             if status != meta["status"]:
                 self._path(meta["id"], status).unlink(missing_ok=True)
@@ -177,87 +157,3 @@ def _keep_best(found: dict[str, Entry], entry: Entry) -> None:
     held = found.get(entry.id)
     if held is None or STATUSES.index(entry.status) < STATUSES.index(held.status):
         found[entry.id] = entry
-
-
-def pack(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
-    """Return the bytes of a record file."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(META, _EPOCH), json.dumps(meta, sort_keys=True))
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), member.getvalue())
-        archive.comment = _SEAL + b"0" * 64
-    body = buffer.getvalue()[:-64]
-    return body + hashlib.sha256(body).hexdigest().encode()
-
-
-def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return a record's metadata and arrays.
-
-    Raises:
-        DamagedError: If any byte of the file, or its name, is not as written.
-    """
-    meta, archive = _open(path)
-    arrays = {}
-    try:
-        for member in archive.namelist():
-            if member != META:
-                content = io.BytesIO(archive.read(member))
-                arrays[member.removesuffix(".npy")] = np.lib.format.read_array(content)
-    except _UNREADABLE as error:
-        raise DamagedError(f"an array cannot be read ({_told(error)})") from None
-    return meta, arrays
-
-
-def peek(path: Path) -> dict[str, Any]:
-    """Return a record's metadata unchecked, from the head of its file.
-
-    Raises:
-        DamagedError: If it is no record.
-    """
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-        try:
-            *_, size, name, extra = struct.unpack("<4s5H3I2H", head[:30])
-            begin = 30 + name + extra
-            body = head[begin:] + file.read(max(0, begin + size - len(head)))
-            return dict(json.loads(body[:size]))
-        except (struct.error, ValueError, TypeError):
-            raise DamagedError("it is cut short or is no record") from None
-
-
-def read_meta(path: Path) -> dict[str, Any]:
-    """Return a record's metadata, the whole file checked; errors as in `read`."""
-    return _open(path)[0]
-
-
-def _open(path: Path) -> tuple[dict[str, Any], zipfile.ZipFile]:
-    data = path.read_bytes()
-    body, seal = data[:-64], data[-64:]
-    if len(data) < _SEAL_LENGTH or not body.endswith(_SEAL):
-        raise DamagedError("it is cut short or is no record")
-    if hashlib.sha256(body).hexdigest().encode() != seal:
-        raise DamagedError("its checksum does not match")
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        meta = json.loads(archive.read(META))
-    except _UNREADABLE as error:
-        raise DamagedError(f"its metadata cannot be read ({_told(error)})") from None
-    lacking = [name for name, kind in _HELD.items() if not _holds(meta, name, kind)]
-    if lacking:
-        raise DamagedError(f"its metadata lack {', '.join(lacking)}")
-    if path.name != f"{meta['id']}.{meta['status']}.npz":
-        raise DamagedError(f"it holds the record {meta['id']}.{meta['status']}")
-    if id_of(meta["experiment"], meta["cell"]) != meta["id"]:
-        raise DamagedError("it holds another cell than the one of its name")
-    return meta, archive
-
-
-def _holds(meta: Any, name: str, kind: Any) -> bool:
-    return isinstance(meta, dict) and isinstance(meta.get(name), kind)
-
-
-def _told(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

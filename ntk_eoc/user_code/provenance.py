@@ -5,10 +5,15 @@ reached; it leads on to the names that it uses, into other files by way of impor
 comments and white space do not count, nor what is not reached. Installed packages end the walk.
 """
 
+import contextlib
 import hashlib
 import importlib.util
+import os
+import re
 import sys
 import sysconfig
+import time
+import uuid
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.machinery import PathFinder
@@ -22,6 +27,7 @@ STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 OUTSIDE = frozenset(  # what changes no number, and experiments that come along
     ("report", "explore", "commands", "_shipped", "cli.py", "terminal.py", "__main__.py")
 )
+SETTLED = 10.0  # seconds after which a file that is written again has another time for certain
 COMPUTING = {  # of `sweeps`, whose other modules move records about
     "batches.py": ("map_batched",),
     "engine.py": ("set_up_jax",),
@@ -62,14 +68,43 @@ def package_digest() -> str:
 
 def package_stamp() -> str:
     """Return a word that changes when a file of the same part is written."""
-    stats = [(path.name, path.stat()) for path in package_files()]
-    return hashlib.sha256(
-        repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]).encode()
-    ).hexdigest()
+    return _stamp(package_files())[0]
+
+
+def _stamp(files: list[Path]) -> tuple[str, float]:
+    """That word, and when one of the files was last written."""
+    stats = [(path, path.stat()) for path in files]
+    told = [(str(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in stats]
+    last = max(max(s.st_mtime, s.st_ctime) for _, s in stats)
+    return hashlib.sha256(repr(told).encode()).hexdigest(), last
 
 
 @lru_cache(maxsize=4)
 def _package_digest(stamp: str) -> str:
+    """Kept with its stamp in the user's cache, as the files take half a second to parse."""
+    here = hashlib.sha256(f"{PACKAGE}\0{sys.version}".encode()).hexdigest()[:20]
+    kept = cache() / f"package-{here}"
+    with contextlib.suppress(OSError, ValueError):
+        held = re.fullmatch(f"{stamp} ([0-9a-f]{{64}})", kept.read_text(encoding="ascii"))
+        if held:
+            return held[1]
+    found = _parse_package()
+    again, last = _stamp(package_files())
+    if again == stamp and time.time() - last > SETTLED:
+        with contextlib.suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            temporary = kept.with_name(f"{kept.name}.{uuid.uuid4().hex}")
+            temporary.write_text(f"{stamp} {found}", encoding="ascii")
+            temporary.replace(kept)
+    return found
+
+
+def cache() -> Path:
+    """Return the folder of what may be lost at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ntk_eoc"
+
+
+def _parse_package() -> str:
     told = hashlib.sha256()
     for path in package_files():
         names = COMPUTING.get(path.name) if path.parent.name == "sweeps" else None

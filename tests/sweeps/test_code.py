@@ -11,7 +11,7 @@ import pytest
 from small_sweep import CONFIG, NOISE, arrays_of
 
 from ntk_eoc import cli
-from ntk_eoc.sweeps import status, store, worker
+from ntk_eoc.sweeps import record_file, status, worker
 from ntk_eoc.sweeps.errors import StoppedError
 from ntk_eoc.sweeps.records import load
 from ntk_eoc.sweeps.runner import Options, run
@@ -167,9 +167,9 @@ def test_exact_records_by_other_code_copied_in_do_not_count(home, tmp_path):
 def forget_code(out: Path) -> None:
     """Make a run one of the version before records knew their code."""
     for entry in Store(out).entries().values():
-        meta, arrays = store.read(entry.path)
+        meta, arrays = record_file.read(entry.path)
         del meta["code"]
-        entry.path.write_bytes(store.pack(meta, arrays))
+        entry.path.write_bytes(record_file.pack(meta, arrays))
     run_ = json.loads((out / "run.json").read_text())
     run_["experiment"] = run_["provenance"]["source"]
     for name in ("code", "base", "mix"):

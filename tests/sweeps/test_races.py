@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_sweep import CONFIG, arrays_of
 
-from ntk_eoc.sweeps import status, store
+from ntk_eoc.sweeps import record_file, status
 from ntk_eoc.sweeps.errors import DamagedError
 from ntk_eoc.sweeps.records import load
 from ntk_eoc.sweeps.runner import Options, run
@@ -63,19 +63,19 @@ def test_exact_what_is_not_the_stores_is_left_alone(out, litter):
 def test_exact_a_record_replaced_while_it_is_listed_is_found(out, monkeypatch):
     """As by a retry in another process: the listing still has the old status."""
     path = sorted((out / "cells").iterdir())[0]
-    meta, arrays = store.read(path)
+    meta, arrays = record_file.read(path)
     failed = path.with_name(path.name.replace(".ok.", ".failed."))
     real = os.scandir
 
     def scandir(where):
         listed = list(real(where))
         if Path(where) == out / "cells":
-            path.write_bytes(store.pack(meta, arrays))
+            path.write_bytes(record_file.pack(meta, arrays))
             failed.unlink(missing_ok=True)
         return contextlib.nullcontext(listed)
 
     path.unlink()
-    failed.write_bytes(store.pack(meta | {"status": "failed"}, {}))
+    failed.write_bytes(record_file.pack(meta | {"status": "failed"}, {}))
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", scandir)
         entries = Store(out).entries()
@@ -85,10 +85,10 @@ def test_exact_a_record_replaced_while_it_is_listed_is_found(out, monkeypatch):
 
 def test_exact_a_record_replaced_before_it_is_read_is_found(out):
     entry = next(iter(Store(out).entries().values()))
-    meta, arrays = store.read(entry.path)
+    meta, arrays = record_file.read(entry.path)
     entry.path.rename(entry.path.with_name(f"{entry.id}.non-finite.npz"))
     renamed = entry.path.with_name(f"{entry.id}.non-finite.npz")
-    renamed.write_bytes(store.pack(meta | {"status": "non-finite"}, arrays))
+    renamed.write_bytes(record_file.pack(meta | {"status": "non-finite"}, arrays))
     assert Store(out).read(entry)[0]["status"] == "non-finite"
     renamed.unlink()
     with pytest.raises(FileNotFoundError, match="is gone"):
@@ -97,12 +97,14 @@ def test_exact_a_record_replaced_before_it_is_read_is_found(out):
 
 def resealed(path: Path, **changed) -> None:
     """Write a record whose checksum is right and whose content is not."""
-    meta, arrays = store.read(path)
-    path.write_bytes(store.pack(meta | changed, arrays))
+    meta, arrays = record_file.read(path)
+    path.write_bytes(record_file.pack(meta | changed, arrays))
 
 
 RESEALED = {
-    "another cell": lambda path: resealed(path, cell=store.read_meta(path)["cell"] | {"size": 9}),
+    "another cell": lambda path: resealed(
+        path, cell=record_file.read_meta(path)["cell"] | {"size": 9}
+    ),
     "another experiment": lambda path: resealed(path, experiment="silence"),
     "a cell that is no table": lambda path: resealed(path, cell=[1, 2]),
     "no engine": lambda path: resealed(path, engine=None),
@@ -135,10 +137,10 @@ def with_member(path: Path, content: bytes) -> bytes:
     import io
     import zipfile
 
-    meta = store.read_meta(path)
+    meta = record_file.read_meta(path)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(store.META, json.dumps(meta))
+        archive.writestr(record_file.META, json.dumps(meta))
         archive.writestr("mean.npy", content)
         archive.comment = b"sha256=" + b"0" * 64
     body = buffer.getvalue()[:-64]
@@ -150,7 +152,7 @@ def test_exact_a_resealed_record_is_damaged(out, what, caplog):
     path = sorted((out / "cells").iterdir())[0]
     RESEALED[what](path)
     with pytest.raises(DamagedError):
-        store.read(path)
+        record_file.read(path)
     assert [found for found, _ in status.damaged(out)[1]] == [path]
     assert (len(load(out)[0]), load(out)[0].missing) == (5, 1)
     assert "left out" in caplog.text

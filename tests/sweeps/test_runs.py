@@ -15,7 +15,7 @@ from small_sweep import CONFIG, ENVIRONMENT, NOISE, arrays_of, command
 
 from ntk_eoc.sweeps import config as configs
 from ntk_eoc.sweeps import experiment as experiments
-from ntk_eoc.sweeps import grid, store
+from ntk_eoc.sweeps import grid, record_file
 from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.errors import DamagedError, UserError
 from ntk_eoc.sweeps.records import Records, load
@@ -187,15 +187,15 @@ def test_exact_flipped_bytes_are_noticed(whole, tmp_path):
         damaged[place] ^= 1 << (place % 8)
         copy.write_bytes(damaged)
         with pytest.raises(DamagedError):
-            store.read(copy)
+            record_file.read(copy)
     for length in (0, 10, len(content) - 1):
         copy.write_bytes(content[:length])
         with pytest.raises(DamagedError, match=r"cut short|checksum"):
-            store.read(copy)
+            record_file.read(copy)
     renamed = tmp_path / f"{'0' * 20}.ok.npz"
     renamed.write_bytes(content)
     with pytest.raises(DamagedError, match="it holds the record"):
-        store.read(renamed)
+        record_file.read(renamed)
 
 
 def test_exact_records_are_plain_npz(whole):

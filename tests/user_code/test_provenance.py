@@ -221,3 +221,29 @@ def test_exact_the_package_is_the_part_that_computes():
     assert {"data.py", "kernels/infinite.py", "sweeps/batches.py", "network.py"} <= names
     assert not {"cli.py", "report/style.py", "sweeps/store.py", "sweeps/runner.py"} & names
     assert len(provenance.package_digest()) == 64
+
+
+def test_exact_the_digest_of_the_package_is_kept_by_its_stamp(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    parsed = iter(["a" * 64, "b" * 64, "c" * 64, "d" * 64])
+    monkeypatch.setattr(provenance, "_parse_package", lambda: next(parsed))
+    monkeypatch.setattr(provenance, "SETTLED", -1e9)
+
+    def asked() -> str:
+        provenance._package_digest.cache_clear()
+        return provenance.package_digest()
+
+    try:
+        assert [asked(), asked()] == ["a" * 64] * 2
+        (kept,) = (tmp_path / "ntk_eoc").iterdir()
+        kept.write_text("torn")
+        assert [asked(), asked()] == ["b" * 64] * 2
+        real = provenance.package_files
+        monkeypatch.setattr(provenance, "package_files", lambda: real()[1:])  # another stamp
+        assert [asked(), asked()] == ["c" * 64] * 2
+        monkeypatch.setattr(provenance, "SETTLED", 1e9)  # as if a file had just been written
+        kept.unlink()
+        assert asked() == "d" * 64
+        assert not list((tmp_path / "ntk_eoc").iterdir())
+    finally:
+        provenance._package_digest.cache_clear()
