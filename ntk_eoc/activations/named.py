@@ -161,3 +161,25 @@ def activation(name: str) -> Activation:
             f"`activation` must be a function or an Activation, got {name!r}: {found!r}."
         )
     return Activation(name.rpartition(":")[2], found, getattr(found, "kinks", ()))
+
+
+def as_activation(act: Activation | str) -> Activation:
+    """Return φ, given as itself or by its name.
+
+    Raises:
+        TypeError: If it is anything else. A plain function is: its kinks are not known.
+        ValueError: If there is no activation of this name.
+    """
+    if isinstance(act, str):
+        return activation(act)
+    if isinstance(act, Activation):
+        return act
+    told = f"`activation` must be an Activation or its name, got {act!r}"
+    if not callable(act) or isinstance(act, type):
+        raise TypeError(f"{told}.")
+    name = getattr(act, "__name__", "phi")
+    use = f" (or use the name {name!r})" if name in NAMED else ""
+    raise TypeError(
+        f"{told}: wrap the function, Activation({name!r}, fn, kinks=(…)), with the points where "
+        f"its slope jumps{use}."
+    )

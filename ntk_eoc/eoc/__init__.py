@@ -7,9 +7,9 @@ memory in layers, and `summary` all of them for one activation (`docs/theory.md`
 
 from ntk_eoc.eoc.classes import Class, activation_class, is_scale_invariant
 from ntk_eoc.eoc.curve import EdgeCurve, edge_curve
-from ntk_eoc.eoc.init import Init
+from ntk_eoc.eoc.init import Init, scale_invariant
 from ntk_eoc.eoc.moments import Moments, activation_moments
-from ntk_eoc.eoc.points import edge_of_chaos, special_points
+from ntk_eoc.eoc.points import at_edge, edge_of_chaos, special_points
 from ntk_eoc.eoc.scales import DepthScales, depth_scales
 from ntk_eoc.eoc.summary import EdgeSummary, summarise
 
@@ -22,10 +22,12 @@ __all__ = [
     "Moments",
     "activation_class",
     "activation_moments",
+    "at_edge",
     "depth_scales",
     "edge_curve",
     "edge_of_chaos",
     "is_scale_invariant",
+    "scale_invariant",
     "special_points",
     "summarise",
 ]

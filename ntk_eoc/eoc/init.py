@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import jax
 
-from ntk_eoc.activations import Activation
+from ntk_eoc.activations import AbsLinear, Activation
 from ntk_eoc.checks import require, require_number
 
 
@@ -39,3 +39,12 @@ class Init:
             require(value > 0, name, "> 0", value)
             object.__setattr__(self, name, value)
         object.__setattr__(self, "sigma_b", require_number("sigma_b", self.sigma_b, least=0.0))
+
+
+def scale_invariant(init: Init) -> AbsLinear | None:
+    """Return φ if it is a s + b|s| and there are no biases, so that K∞ is a function of the angle.
+
+    Its constants then hold at every norm and layer. None of any other initialisation.
+    """
+    act = init.activation
+    return act if isinstance(act, AbsLinear) and init.sigma_b == 0 else None

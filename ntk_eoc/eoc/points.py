@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ntk_eoc.activations import AbsLinear, Activation, activation
+from ntk_eoc.activations import AbsLinear, Activation, as_activation
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.eoc.classes import is_linear, is_marginal, is_scale_invariant
 from ntk_eoc.eoc.curve import EdgeCurve, edge_curve
@@ -30,10 +30,10 @@ def edge_of_chaos(
 
     Raises:
         ActivationError: If φ cannot be integrated, or is linear.
+        TypeError: If `act` is a plain function, whose kinks are unknown, or no activation at all.
         ValueError: If there is no such point, or more than one; the message says what there is.
     """
-    if isinstance(act, str):
-        act = activation(act)
+    act = as_activation(act)
     require(sigma_b is None or q is None, "sigma_b, q", "one of the two, not both", (sigma_b, q))
     if isinstance(act, AbsLinear):
         if sigma_b:
@@ -70,6 +70,11 @@ def edge_of_chaos(
     return points[0]
 
 
+def at_edge(init: Init | Activation | str) -> Init:
+    """Return an initialisation as it is, and that of an activation or a name: `edge_of_chaos`."""
+    return init if isinstance(init, Init) else edge_of_chaos(init)
+
+
 def _with_bias(act: Activation, curve: EdgeCurve, sigma_b: float) -> Init:
     """The point of the curve with this σ_b; the stable one (|χ_∥| < 1) where there are more."""
     variances = _roots(act, curve, "sigma_b2", sigma_b**2)
@@ -90,7 +95,7 @@ def special_points(act: Activation, curve: EdgeCurve | None = None) -> list[Init
 
     For a scale-invariant φ that is the whole edge; its point q = 1 is returned.
     """
-    if isinstance(act, AbsLinear) or is_scale_invariant(act, curve):
+    if is_scale_invariant(act, curve):
         return [_point(act, 1.0)]
     curve = curve or edge_curve(act)
     variances = _roots(act, curve, "chi_parallel", 1.0)

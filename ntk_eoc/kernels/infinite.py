@@ -4,17 +4,17 @@ import math
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from ntk_eoc.activations import AbsLinear
-from ntk_eoc.checks import require_count
-from ntk_eoc.eoc import Init
+from ntk_eoc.activations import AbsLinear, Activation
+from ntk_eoc.checks import require, require_count
+from ntk_eoc.eoc import Init, at_edge, scale_invariant
 from ntk_eoc.gaussian import ActivationError, Integral
-from ntk_eoc.kernels.angles import Angles, safe_sqrt
+from ntk_eoc.kernels.angles import Angles, norms
+from ntk_eoc.kernels.angular_recursion import angular_recursion
 from ntk_eoc.kernels.closed_duals import has_closed_form
 from ntk_eoc.kernels.dual_recursion import Limit, covariance, dual_recursion
 from ntk_eoc.kernels.kappa_table import (
@@ -29,90 +29,7 @@ from ntk_eoc.kernels.matrix import paired
 from ntk_eoc.kernels.pair_tiles import PairFunction, map_pairs
 from ntk_eoc.precision import is_traced
 
-# sin e − e cos e = Σ_{j>=1} (−1)^{j+1} 2j/(2j+1)! e^{2j+1}; enough terms for e < 0.6 in float64.
-_SERIES = [(-1) ** (j + 1) * 2 * j / math.factorial(2 * j + 1) for j in range(1, 9)]
-
-
-class Layer(NamedTuple):
-    """One pair of unit inputs after k layers: what the recursion carries, [n1, n2] each.
-
-    Attributes:
-        delta: 1 − ρ_{k−1}.
-        eta: 1 + ρ_{k−1}.
-        defect: D_k = k − κ_k >= 0, so that close pairs keep their digits.
-    """
-
-    delta: Float[Array, "..."]
-    eta: Float[Array, "..."]
-    defect: Float[Array, "..."]
-
-
-def _arc(least: Array) -> tuple[Array, Array]:
-    """E = min(θ, π − θ) and sin e − e cos e, from min(1 − cos θ, 1 + cos θ)."""
-    e = 2 * jnp.arcsin(jnp.minimum(safe_sqrt(least / 2), 0.75))
-    small = e < 0.6
-    e_small = jnp.where(small, e, 0 * e)
-    series = jnp.zeros_like(e)
-    for coefficient in reversed(_SERIES):
-        series = series * e_small**2 + coefficient
-    direct = jnp.sin(e) - e * (1 - least)
-    return e, jnp.where(small, series * e_small**3, direct)
-
-
-def _angle_step(delta_phi: float, delta: Array, eta: Array) -> tuple[Array, Array, Array, Array]:
-    """One layer of the cosine map: 1 − ρ', 1 + ρ', g = 1 − ϱ'(ρ) and e = min(θ, π − θ).
-
-    With f(e) = (1 − cos e) − (2/π)(sin e − e cos e): 1 − ρ' = (1 − Δ)(1 − ρ) + Δ f and
-    1 + ρ' = (1 − Δ)(1 + ρ) + Δ(2 − f), on both sides of a right angle (`docs/theory.md`).
-    """
-    least = jnp.minimum(delta, eta)
-    e, bracket = _arc(least)
-    f = least - (2 / math.pi) * bracket
-    theta = jnp.where(delta <= eta, e, math.pi - e)
-    g = delta_phi * (2 / math.pi) * theta
-    return (
-        (1 - delta_phi) * delta + delta_phi * f,
-        (1 - delta_phi) * eta + delta_phi * (2 - f),
-        g,
-        e,
-    )
-
-
-def _first_step(delta_phi: float, delta: Array, eta: Array) -> Layer:
-    """Layer 2 from the inputs: the only step that can meet an obtuse angle with 1 − g < 0.
-
-    There D_2 = (1 − g) D_1 + g + 1 − ρ_1 cancels; written in 1 + ρ_0 it does not.
-    """
-    delta_1, eta_1, g, e = _angle_step(delta_phi, delta, eta)
-    near = (1 - g) * delta + g
-    far = 2 * (1 - delta_phi) + delta_phi * (2 / math.pi) * e - (1 - g) * eta
-    return Layer(delta_1, eta_1, jnp.where(delta <= eta, near, far) + delta_1)
-
-
-def angular_recursion(
-    delta_phi: float, delta: Float[Array, "..."], eta: Float[Array, "..."], depth: int
-) -> Layer:
-    """Return 1 − ρ_{l−1}, 1 + ρ_{l−1} and the defect l − κ_l of unit inputs, elementwise.
-
-    D_{k+1} = (1 − g) D_k + g k + (1 − ρ_k), g = Δ_φ (2/π) θ_{k−1} (`docs/theory.md`, §2): sums of
-    positive terms, hence relatively accurate at every angle and depth.
-
-    Args:
-        delta_phi: Δ_φ in [0, 1].
-        delta: 1 − ρ_0 of the inputs.
-        eta: 1 + ρ_0 of the inputs.
-        depth: l >= 1.
-    """
-    if depth == 1:
-        return Layer(delta, eta, delta)
-
-    def step(layer: Layer, k: Array) -> tuple[Layer, None]:
-        delta_next, eta_next, g, _ = _angle_step(delta_phi, layer.delta, layer.eta)
-        defect = (1 - g) * layer.defect + g * k + delta_next
-        return Layer(delta_next, eta_next, defect), None
-
-    layers = jnp.arange(2, depth, dtype=delta.dtype)
-    return lax.scan(step, _first_step(delta_phi, delta, eta), layers)[0]
+Edge = Init | Activation | str  # an activation stands for its edge of chaos
 
 
 def _gain(init: Init, act: AbsLinear) -> float:
@@ -127,11 +44,6 @@ def _growth(init: Init, act: AbsLinear, depth: int) -> float:
         return _gain(init, act) ** (depth - 1)
     except OverflowError:
         return math.inf
-
-
-def _is_scale_invariant(init: Init) -> bool:
-    """Whether the kernel is ‖x‖‖x'‖/d times a function of the angle."""
-    return isinstance(init.activation, AbsLinear) and init.sigma_b == 0
 
 
 @lru_cache(maxsize=256)
@@ -171,6 +83,7 @@ def _nngp_by_table(params: tuple[Array, KappaTable], angles: Angles) -> Array:
 
 def _angular(
     init: Init,
+    act: AbsLinear,
     x1: Array,
     x2: Array,
     depth: int,
@@ -181,8 +94,6 @@ def _angular(
 
     One compiled program serves all depths from `SMALLEST_DEPTH` on, since the table is an argument.
     """
-    act = init.activation
-    assert isinstance(act, AbsLinear)  # by `_is_scale_invariant`
     scale = jnp.asarray(_growth(init, act, depth), x1.dtype)
     if depth < SMALLEST_DEPTH or act.delta < SMALLEST_DELTA:
         delta_phi = act.delta if depth > 1 else 0.0  # one layer does not know φ
@@ -190,6 +101,16 @@ def _angular(
     table = kappa_table(act.delta, depth, str(x1.dtype))
     params = (scale, KappaTable(*(jnp.asarray(a) for a in table)))
     return map_pairs(by_table, x1 is x2, params, x1, x2)
+
+
+def _checked(
+    init: Edge, x1: ArrayLike, x2: ArrayLike, depth: int
+) -> tuple[Init, Array, Array, int]:
+    """The arguments of all limits, in their types."""
+    depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
+    for name, x in (("x1", x1), ("x2", x2)):
+        require(is_traced(x) or not bool(jnp.isnan(x).any()), name, "without NaN", "NaN")
+    return at_edge(init), x1, x2, depth
 
 
 def _tolerable(init: Init, limit: Limit, of: Integral, dtype: Any) -> Array:
@@ -213,7 +134,7 @@ def _tolerable(init: Init, limit: Limit, of: Integral, dtype: Any) -> Array:
 
 
 def ntk_infinite(
-    init: Init, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
+    init: Edge, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
 ) -> Float[Array, "n1 n2"]:
     """Return the limit kernel K∞(x, x'); the network's K(θ) tends to K∞ ⊗ I_k.
 
@@ -249,31 +170,33 @@ def ntk_infinite(
 
     Source: [S]; `docs/theory.md` §2.
     """
-    depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
-    if not _is_scale_invariant(init):
+    init, x1, x2, depth = _checked(init, x1, x2, depth)
+    act = scale_invariant(init)
+    if act is None:
         limit = dual_recursion(init, x1, x2, depth)
         found = Integral(limit.pairs.kernel, limit.pairs.error)
         return _tolerable(init, limit, found, x1.dtype)
-    return _angular(init, x1, x2, depth, _ntk_by_recursion, _ntk_by_table)
+    return _angular(init, act, x1, x2, depth, _ntk_by_recursion, _ntk_by_table)
 
 
 def nngp_infinite(
-    init: Init, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
+    init: Edge, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
 ) -> Float[Array, "n1 n2"]:
     """Return the limit covariance E[z_l z_l'] of one output; (‖x‖‖x'‖/d) ρ_{l−1} at the edge of
     a scale-invariant activation.
 
     Arguments, errors and source as in `ntk_infinite`.
     """
-    depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
-    if not _is_scale_invariant(init):
+    init, x1, x2, depth = _checked(init, x1, x2, depth)
+    act = scale_invariant(init)
+    if act is None:
         limit = dual_recursion(init, x1, x2, depth)
         return _tolerable(init, limit, Integral(*covariance(limit)), x1.dtype)
-    return _angular(init, x1, x2, depth, _nngp_by_recursion, _nngp_by_table)
+    return _angular(init, act, x1, x2, depth, _nngp_by_recursion, _nngp_by_table)
 
 
 def ntk_infinite_with_error(
-    init: Init, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
+    init: Edge, x1: Num[ArrayLike, "n1 d"], x2: Num[ArrayLike, "n2 d"], depth: int
 ) -> Integral:
     """Return the limit kernel and an estimate of its absolute error, entry by entry.
 
@@ -283,14 +206,13 @@ def ntk_infinite_with_error(
 
     Arguments and errors as in `ntk_infinite`.
     """
-    depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
-    if not _is_scale_invariant(init):
+    init, x1, x2, depth = _checked(init, x1, x2, depth)
+    act = scale_invariant(init)
+    if act is None:
         pairs = dual_recursion(init, x1, x2, depth).pairs
         return Integral(pairs.kernel.astype(x1.dtype), pairs.error.astype(x1.dtype))
-    kernel = _angular(init, x1, x2, depth, _ntk_by_recursion, _ntk_by_table)
-    act = init.activation
-    assert isinstance(act, AbsLinear)
-    norm1, norm2 = (jnp.sqrt(jnp.sum(x * x, 1) / x.shape[1]) for x in (x1, x2))
+    kernel = _angular(init, act, x1, x2, depth, _ntk_by_recursion, _ntk_by_table)
+    norm1, norm2 = (norms(x) / math.sqrt(x.shape[1]) for x in (x1, x2))
     most = depth * _growth(init, act, depth) * norm1[:, None] * norm2[None, :]
     relative = 1e-12 if x1.dtype == jnp.float64 else 2e-5
     rounding = 4 * float(jnp.finfo(x1.dtype).eps) * most

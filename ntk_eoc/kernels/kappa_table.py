@@ -3,8 +3,8 @@
 With τ = 4Δ_φ u l/(3π), u = sin(e/2) and e = min(θ, π − θ), depth enters κ_l mostly through τ
 (`docs/spectrum.md`), so that the defect l − κ_l, divided by its leading behaviour, is smooth in
 w = log(1 + v/v_0), v = tan(e/4), v_0 ∝ 1/(Δ_φ l): a few dozen Chebyshev coefficients carry it to
-the last digits, at depth 10 and at depth 10⁴ alike. The coefficients are found in float64 on the
-host, in numpy, whatever the precision of JAX, by the recursion of `infinite.angular_recursion`.
+the last digits, at depth 10 and at depth 10⁵ alike. The coefficients are found in float64 on the
+host, whatever the precision of JAX, by `angular_recursion.host_recursion`.
 """
 
 import math
@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from numpy.typing import NDArray
 
+from ntk_eoc.chebyshev import clenshaw, nodes, to_coefficients
 from ntk_eoc.checks import require, require_count
 from ntk_eoc.kernels.angles import safe_sqrt
-
-Vector = NDArray[np.float64]
+from ntk_eoc.kernels.angular_recursion import Vector, host_recursion
 
 SMALLEST_DELTA = 1e-6  # below, Δ_φ's own scale would need a longer table
 SMALLEST_DEPTH = 3
@@ -27,8 +26,6 @@ TOLERANCE = {"float64": 4e-13, "float32": 1e-6}  # relative, between the nodes
 # Few sizes, so that one compiled program serves every depth.
 SIZES = {"float64": (48, 64, 96, 128, 192), "float32": (24, 32, 48, 64)}
 _V_END = math.tan(math.pi / 8)  # v at a right angle
-_TWO_OVER_PI = 2 / math.pi
-_SERIES = [(-1) ** (j + 1) * 2 * j / math.factorial(2 * j + 1) for j in range(1, 10)]
 
 
 class KappaTable(NamedTuple):
@@ -54,43 +51,6 @@ class KappaTable(NamedTuple):
     floor: Float[Any, ""]
     knee: Float[Any, ""]
     corner: Float[Any, ""]
-
-
-def _host_step(
-    delta_phi: float, delta: Vector, eta: Vector
-) -> tuple[Vector, Vector, Vector, Vector]:
-    """One layer of `infinite._angle_step`, in numpy."""
-    least = np.minimum(delta, eta)
-    e = 2 * np.arcsin(np.minimum(np.sqrt(least / 2), 0.75))
-    square, series = e * e, np.zeros_like(e)
-    for coefficient in reversed(_SERIES):
-        series = series * square + coefficient
-    bracket = np.where(e < 0.6, series * square * e, np.sin(e) - e * (1 - least))
-    f = least - _TWO_OVER_PI * bracket
-    g = delta_phi * _TWO_OVER_PI * np.where(delta <= eta, e, math.pi - e)
-    return (
-        (1 - delta_phi) * delta + delta_phi * f,
-        (1 - delta_phi) * eta + delta_phi * (2 - f),
-        g,
-        e,
-    )
-
-
-def host_recursion(
-    delta_phi: float, delta: Vector, eta: Vector, depth: int
-) -> tuple[Vector, Vector, Vector]:
-    """Return 1 − ρ_{l−1}, 1 + ρ_{l−1} and l − κ_l: `infinite.angular_recursion` in numpy."""
-    if depth == 1:
-        return delta, eta, delta
-    delta_1, eta_1, g, e = _host_step(delta_phi, delta, eta)
-    near = (1 - g) * delta + g
-    far = 2 * (1 - delta_phi) + delta_phi * _TWO_OVER_PI * e - (1 - g) * eta
-    defect = np.where(delta <= eta, near, far) + delta_1
-    delta, eta = delta_1, eta_1
-    for k in range(2, depth):
-        delta, eta, g, _ = _host_step(delta_phi, delta, eta)
-        defect = (1 - g) * defect + g * k + delta
-    return delta, eta, defect
 
 
 def _scales(delta_phi: float, depth: int) -> KappaTable:
@@ -119,28 +79,18 @@ def _samples(delta_phi: float, depth: int, t: Vector) -> tuple[Vector, Vector]:
     least = 2 * (2 * v / (1 + v * v)) ** 2  # 2 sin²(e/2), with v = tan(e/4)
     delta = np.stack([least[0], 2 - least[1]])
     eta = np.stack([2 - least[0], least[1]])
-    delta_last, _, defect = host_recursion(delta_phi, delta, eta, depth)
+    last = host_recursion(delta_phi, delta, eta, depth)
     defect_shape, distance_shape = _shapes(table, v, s)
-    return defect / defect_shape, np.sqrt(delta_last / 2) / distance_shape
-
-
-def _coefficients(values: Vector) -> Vector:
-    """Chebyshev coefficients [2, n] from values [2, n] at the n Gauss nodes."""
-    n = values.shape[1]
-    angles = np.outer(2 * np.arange(n) + 1, np.arange(n)) % (4 * n)  # exact multiples of π/2n
-    coefficients = values @ np.cos(angles * (math.pi / (2 * n))) * (2 / n)
-    coefficients[:, 0] /= 2
-    return coefficients
+    return last.defect / defect_shape, np.sqrt(last.delta / 2) / distance_shape
 
 
 @lru_cache(maxsize=256)
 def _fit(delta_phi: float, depth: int) -> tuple[Vector, Vector, Vector, Vector, Vector]:
     """Coefficients of both functions, and points between the nodes with the values there."""
     for n in (64, 192):
-        nodes = np.cos(math.pi * (2 * np.arange(n) + 1) / (2 * n))
         between = np.cos(math.pi * np.arange(n) / n)  # v = 0 itself, where 0/0 stands, left out
-        defect, distance = _samples(delta_phi, depth, np.concatenate([nodes, between]))
-        fits = _coefficients(defect[:, :n]), _coefficients(distance[:, :n])
+        defect, distance = _samples(delta_phi, depth, np.concatenate([nodes(n), between]))
+        fits = tuple(values[:, :n] @ to_coefficients(n).T for values in (defect, distance))
         found = (*fits, between, defect[:, n:], distance[:, n:])
         if _error(found, n) <= TOLERANCE["float64"]:
             return found
@@ -195,13 +145,9 @@ def _place(table: KappaTable, least: Array, acute: Array) -> tuple[Array, Array,
     return t, v, jnp.where(acute, v, safe_sqrt(v * v + table.floor * table.floor))
 
 
-def _clenshaw(coefficients: Array, acute: Array, t: Array) -> Array:
+def _sum(coefficients: Array, acute: Array, t: Array) -> Array:
     """Σ_j c_j T_j(t), with the row of coefficients on each pair's side of a right angle."""
-    one, two = jnp.zeros_like(t), jnp.zeros_like(t)
-    rows = [jnp.where(acute, near, far) for near, far in coefficients.T]
-    for c in reversed(rows[1:]):
-        one, two = c + 2 * t * one - two, one
-    return rows[0] + t * one - two
+    return clenshaw([jnp.where(acute, near, far) for near, far in coefficients.T], t)
 
 
 def table_defect(
@@ -215,7 +161,7 @@ def table_defect(
         acute: Whether θ <= π/2.
     """
     t, v, s = _place(table, least, acute)
-    return _clenshaw(table.defect, acute, t) * _shapes(table, v, s)[0]
+    return _sum(table.defect, acute, t) * _shapes(table, v, s)[0]
 
 
 def table_distance(
@@ -226,4 +172,4 @@ def table_distance(
     Arguments as in `table_defect`.
     """
     t, v, s = _place(table, least, acute)
-    return _clenshaw(table.distance, acute, t) * _shapes(table, v, s)[1]
+    return _sum(table.distance, acute, t) * _shapes(table, v, s)[1]

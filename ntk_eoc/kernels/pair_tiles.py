@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
-from ntk_eoc.kernels.angles import Angles, dot, pair_angles, safe_sqrt
+from ntk_eoc.kernels.angles import Angles, Row, pair_angles, safe_sqrt, scaled
 
 TILE = 512
 CHUNK = 128  # inputs summed at a time: keeps the rounding of a product at 2 ε for any d
@@ -26,24 +26,22 @@ class Points(NamedTuple):
     """Inputs prepared for products.
 
     Attributes:
-        x: The inputs.
+        rows: The inputs over powers of two near their norms.
         unit: x/‖x‖ (0 for x = 0), padded with zeros to whole chunks.
-        square: ‖x‖².
     """
 
-    x: Float[Array, "n d"]
+    rows: Row
     unit: Float[Array, "n p"]
-    square: Float[Array, "n"]
 
 
 def prepare(x: Float[Array, "n d"]) -> Points:
-    """Normalise and pad the inputs."""
-    square = jax.vmap(dot)(x, x)
-    norm = safe_sqrt(square)
-    unit = x / jnp.where(norm > 0, norm, jnp.ones_like(norm))[:, None]
+    """Scale, normalise and pad the inputs."""
+    rows = jax.vmap(scaled)(x)
+    norm = safe_sqrt(rows.square)
+    unit = rows.x / jnp.where(norm > 0, norm, jnp.ones_like(norm))[:, None]
     d = x.shape[1]
     padding = 0 if d <= CHUNK else -d % CHUNK
-    return Points(x, jnp.pad(unit, ((0, 0), (0, padding))), square)
+    return Points(rows, jnp.pad(unit, ((0, 0), (0, padding))))
 
 
 def close(dtype: Any) -> float:
@@ -70,13 +68,14 @@ def _refine(
     p: Points, q: Points, least: Float[Array, "a b"], todo: Bool[Array, "a b"]
 ) -> Float[Array, "a b"]:
     """Replace 1 − |cos θ| of the pairs `todo` by stable differences, a few a row at a time."""
-    per_row = min(PER_ROW, q.x.shape[0])
-    rows = jnp.arange(p.x.shape[0])[:, None] + jnp.zeros((1, per_row), int)
+    per_row = min(PER_ROW, q.unit.shape[0])
+    rows = jnp.arange(p.unit.shape[0])[:, None] + jnp.zeros((1, per_row), int)
 
     def some(state: tuple[Array, Array]) -> tuple[Array, Array]:
         least, todo = state
         wanted, columns = lax.top_k(todo.astype(least.dtype), per_row)
-        pairs = jax.vmap(jax.vmap(pair_angles, (None, 0)))(p.x, q.x[columns])
+        those = Row(*(a[columns] for a in q.rows))
+        pairs = jax.vmap(jax.vmap(pair_angles, (None, 0)))(p.rows, those)
         stable = jnp.minimum(pairs.delta, pairs.eta)
         stable = jnp.where(wanted > 0, stable, least[rows, columns])
         return least.at[rows, columns].set(stable), todo.at[rows, columns].set(False)
@@ -86,7 +85,7 @@ def _refine(
 
 def tile_angles(p: Points, q: Points, same: Bool[Array, "a b"]) -> Angles:
     """Return the angles of a tile of pairs; those marked `same` are one point and at angle 0."""
-    size = safe_sqrt(p.square[:, None] * q.square[None, :])
+    size = safe_sqrt(p.rows.square[:, None] * q.rows.square[None, :])
     cosine = jnp.clip(_cosines(p, q), -1, 1)
     parallel = same | (size == 0)
     least = jnp.where(parallel, jnp.zeros_like(cosine), 1 - jnp.abs(cosine))
@@ -95,12 +94,12 @@ def tile_angles(p: Points, q: Points, same: Bool[Array, "a b"]) -> Angles:
     return Angles(
         delta=jnp.where(acute, least, 2 - least),
         eta=jnp.where(acute, 2 - least, least),
-        size=size / p.x.shape[1],
+        size=size / p.rows.x.shape[1] * p.rows.scale[:, None] * q.rows.scale[None, :],
     )
 
 
 def _block(points: Points, start: Array, size: int) -> Points:
-    return Points(*(lax.dynamic_slice_in_dim(a, start, size) for a in points))
+    return jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, size), points)
 
 
 def _grid(n1: int, n2: int, same: bool) -> tuple[int, int, list[tuple[int, int]]]:
@@ -144,10 +143,12 @@ def _tiled(f: PairFunction, same: bool, params: Any, x1: Array, x2: Array) -> Ar
 
 def _by_rows(f: PairFunction, params: Any, x1: Array, x2: Array) -> Array:
     """The same with stable differences for every pair: slow, but it can be differentiated."""
+    columns = jax.vmap(scaled)(x2)
 
     @jax.checkpoint
     def row(x: Array) -> Array:
-        return f(params, jax.vmap(lambda y: pair_angles(x, y))(x2))
+        p = scaled(x)
+        return f(params, jax.vmap(lambda q: pair_angles(p, q))(columns))
 
     return lax.map(row, x1)
 

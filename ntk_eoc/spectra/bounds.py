@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ntk_eoc.checks import require, require_count, require_number
-from ntk_eoc.kernels.kappa_table import host_recursion
+from ntk_eoc.kernels.angular_recursion import host_recursion
 
 # Candidates over which the bounds are maximised; each alone is a bound.
 _WEIGHTS = np.array([0.2, 0.5, 0.7, 0.9, 0.97, 0.99, 0.997, 0.9997])

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from ntk_eoc.activations import AbsLinear
 from ntk_eoc.checks import require, require_count
-from ntk_eoc.eoc import Init
+from ntk_eoc.eoc import Init, scale_invariant
 from ntk_eoc.kernels.angles import Angles, safe_sqrt
-from ntk_eoc.kernels.infinite import angular_recursion, ntk_infinite
+from ntk_eoc.kernels.angular_recursion import angular_recursion
+from ntk_eoc.kernels.infinite import ntk_infinite
 from ntk_eoc.kernels.kappa_table import (
     SMALLEST_DELTA,
     SMALLEST_DEPTH,
@@ -43,14 +43,9 @@ class Spectrum(NamedTuple):
 
 def _constant(init: Init) -> float:
     """Δ_φ of a scale-invariant initialisation without biases."""
-    act = init.activation
-    require(
-        isinstance(act, AbsLinear) and init.sigma_b == 0,
-        "init",
-        "scale-invariant with `sigma_b` 0",
-        init,
-    )
-    assert isinstance(act, AbsLinear)
+    act = scale_invariant(init)
+    if act is None:
+        raise ValueError(f"`init` must be scale-invariant with `sigma_b` 0, got {init!r}.")
     return act.delta
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import ntk_eoc as ne
 from ntk_eoc.kernels import kappa_table, pair_tiles
 from ntk_eoc.kernels.angles import all_angles
-from ntk_eoc.kernels.infinite import angular_recursion
+from ntk_eoc.kernels.angular_recursion import angular_recursion
 
 ANGLES = np.concatenate([np.geomspace(1e-10, 1, 12), [1.5, np.pi / 2, 2, 3, np.pi - 1e-5, np.pi]])
 

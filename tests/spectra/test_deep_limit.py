@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import ntk_eoc as ne
-from ntk_eoc.kernels.kappa_table import host_recursion
+from ntk_eoc.kernels.angular_recursion import host_recursion
 from ntk_eoc.spectra import deep_limit
 from ntk_eoc.spectra.bounds import spectral_bounds
 
