@@ -97,7 +97,7 @@ def _sine(p: Row, q: Row, xy: Array, hh: Array) -> Array:
 
 
 def pair_angles(p: Row, q: Row) -> Angles:
-    """Return the angle of one pair; symmetric in both to the last bit.
+    """Return the angle of one pair; symmetric in both up to rounding.
 
     With t the part of y orthogonal to x, sin θ = ‖t‖/‖y‖ and 1 − |cos θ| = sin²θ/(1 + |cos θ|), at
     any ratio of the norms. Parallel, antiparallel and zero inputs are exact, and there the

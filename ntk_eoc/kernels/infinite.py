@@ -154,7 +154,7 @@ def ntk_infinite(
     the norms. For x2 the same object as x1 the result is symmetric to the last bit.
 
     Args:
-        init: Initialisation.
+        init: Initialisation, or an activation or its name for its edge of chaos.
         x1: Inputs, any norms.
         x2: Inputs, any norms.
         depth: Number l of weight layers.
@@ -164,7 +164,7 @@ def ntk_infinite(
         diagonal is l ‖x‖²/d.
 
     Raises:
-        ValueError: If depth < 1 or the inputs do not fit together.
+        ValueError: If depth < 1, the inputs do not fit together or hold NaN.
         ActivationError: If φ cannot be integrated, or not well enough; the message says why.
         RuntimeError: If φ needs quadrature and x64 is off.
 
