@@ -100,8 +100,8 @@ def _check_types(run: Run) -> None:
 
 def home(folder: Path, run: Run) -> Path:
     """Return the folder that paths in the run's cells are relative to."""
-    kept = (folder / run.base).resolve()
-    return kept if run.base and kept.is_dir() else Path(run.config).resolve().parent
+    kept = Path(os.path.realpath(folder / run.base))
+    return kept if run.base and kept.is_dir() else Path(os.path.realpath(run.config)).parent
 
 
 def experiment_of(folder: Path, run: Run) -> str:
@@ -112,7 +112,7 @@ def experiment_of(folder: Path, run: Run) -> str:
     places = [known, Path(str(run.provenance.get("source", known)))]
     places.append(home(folder, run) / str(run.resolved.get("experiment", "")))
     there = (place for place in places if place.suffix == ".py" and place.is_file())
-    return str(next(there, known).resolve())
+    return os.path.realpath(next(there, known))
 
 
 def write(folder: Path, run: Run) -> None:

@@ -30,7 +30,9 @@ def check(reference: str, base: Path, trust: bool) -> None:
         UserError: If it neither comes with the package, nor was run here, nor is trusted now.
     """
     home = (shipped.home() / "experiments").resolve()
-    if trust or (reference.endswith(".py") and Path(reference).resolve().is_relative_to(home)):
+    if trust or (
+        reference.endswith(".py") and Path(os.path.realpath(reference)).is_relative_to(home)
+    ):
         return
     marks = _marks(reference, base)
     if marks and not any(mark.exists() for mark in marks):

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -126,15 +127,20 @@ def fingerprint(text: str) -> str | None:
     where, _, attribute = text.rpartition(":")
     if is_reference(text):
         if where.endswith(".py"):
-            file = base() / Path(where).expanduser()
+            file = _place(where)
             return provenance.digest(file, (attribute,)) if provenance.is_file(file) else None
         own = provenance.find(where, base())
         return provenance.digest(own, (attribute,), where, base()) if own else None
     for path in (text, text.partition(":")[2]):
-        file = base() / Path(path).expanduser()
+        file = _place(path)
         if path and provenance.is_file(file):
             return provenance.file_digest(file)
     return None
+
+
+def _place(text: str) -> Path:
+    """A path relative to `base()`; of a home that nobody has, as it stands."""
+    return base() / os.path.expanduser(text)
 
 
 def _own_modules(path: Path | None, name: str) -> dict[str, Path]:
@@ -156,7 +162,7 @@ def find_file(where: str, what: str) -> Path | None:
         if not _is_module(where):
             raise ValueError(f"`{what}` must be a .py file or package.module, got {where!r}.")
         return provenance.find(where, base())
-    path = (base() / Path(where).expanduser()).resolve()
+    path = Path(os.path.realpath(_place(where)))  # `resolve` raises on a loop of links
     if not path.is_file():
         near = _nearest(path)
         raise ValueError(

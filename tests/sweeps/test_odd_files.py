@@ -103,3 +103,12 @@ def test_exact_a_folder_that_may_not_be_read(done, tmp_path):
     (tmp_path / "out").mkdir(mode=0o500)
     with pytest.raises(UserError, match="is not writable"):
         run(Options(CONFIG, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("reference", ["loop.py", "~nobody_at_all/mine.py"])
+def test_exact_a_path_that_leads_nowhere_is_one_line(tmp_path, reference):
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    (tmp_path / "c.toml").write_text(f'experiment = "{reference}"\n')
+    code, errors = bad_input.call("run", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out"))
+    assert (code, errors.count("\n")) == (2, 1), errors
+    assert "`experiment` must be in an existing file" in errors
