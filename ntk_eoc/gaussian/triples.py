@@ -78,9 +78,18 @@ def _integrand(act: Activation, of: Kind, w1: Array, w2: Array) -> Callable[...,
     return h
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def integrate(act: Activation, of: Kind, panels: Panels, triples: Triples) -> Estimates:
-    """Integrate φφ ("value"), φ'φ' ("slope"), or ½(w₁φ − w₂φ)² and φ'φ' ("layer"), [c, t]."""
+@partial(jax.jit, static_argnums=(0, 1, 2, 4))
+def integrate(
+    act: Activation,
+    of: Kind,
+    panels: Panels,
+    triples: Triples,
+    rules: tuple[int, int] = (FINE, COARSE),
+) -> Estimates:
+    """Integrate φφ ("value"), φ'φ' ("slope"), or ½(w₁φ − w₂φ)² and φ'φ' ("layer"), [c, t].
+
+    `rules` are the nodes a panel of the result and of the rule that it is compared with.
+    """
     f = act if of == "value" else act.prime
 
     def size(s: Array) -> Array:
@@ -90,7 +99,7 @@ def integrate(act: Activation, of: Kind, panels: Panels, triples: Triples) -> Es
         q1, q2, delta, eta, w1, w2 = triple
         fine, coarse = (
             jnp.stack(bivariate(_integrand(act, of, w1, w2), size, panels, n, q1, q2, delta, eta))
-            for n in (FINE, COARSE)
+            for n in rules
         )
         squares = [mean(lambda s: f(s) ** 2, panels, COARSE_1D, q) for q in (q1, q2)]
         scale = jnp.sqrt(squares[0] * squares[1])[None]
