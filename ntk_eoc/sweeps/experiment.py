@@ -87,6 +87,8 @@ def load(reference: str, base: Path | None = None) -> Experiment:
         found = getattr(module, part, None)
         if not callable(found):
             raise UserError(f"`{part}` of '{reference}' must be a function, got {found!r}.")
+    _check_words(reference, "AXES", getattr(module, "AXES", {}), list | tuple)
+    _check_words(reference, "UNITS", getattr(module, "UNITS", {}), str)
     source = Path(str(module.__file__))
     return Experiment(
         name=source.stem,
@@ -102,3 +104,14 @@ def load(reference: str, base: Path | None = None) -> Experiment:
         axes=getattr(module, "AXES", {}),
         units=getattr(module, "UNITS", {}),
     )
+
+
+def _check_words(reference: str, name: str, table: Any, kind: Any) -> None:
+    """Refuse a table from array names to words that would fail only in `collect`."""
+    sound = isinstance(table, Mapping) and all(
+        isinstance(key, str) and isinstance(value, kind) and all(isinstance(w, str) for w in value)
+        for key, value in table.items()
+    )
+    if not sound:
+        what = "a word" if kind is str else "a list of words"
+        raise UserError(f"`{name}` of '{reference}' must give each array {what}, got {table!r}.")
