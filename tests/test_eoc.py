@@ -15,7 +15,7 @@ from ntk_eoc.eoc import (
     edge_curve,
     special_points,
 )
-from ntk_eoc.gaussian import ActivationError
+from ntk_eoc.gaussian import ActivationError, plan
 
 SLOW = pytest.mark.slow
 MORE = ("erf", "gelu", "silu", "elu", "selu", "relu6", "sin", "quadratic")
@@ -95,6 +95,12 @@ def test_exact_what_there_is_is_listed():
         ne.edge_of_chaos(activation("relu"), sigma_b=0.1)
     with pytest.raises(ActivationError, match="must not be linear"):
         ne.edge_of_chaos(Activation("line", lambda s: 2 * s + 1))
+
+
+def test_exact_moments_that_no_panel_resolves_are_refused():
+    waves = Activation("waves", lambda s: jnp.cos(40 * s))
+    with pytest.raises(ActivationError, match="at q = 400 their error is"):
+        activation_moments(waves, np.array([400.0]), plan(waves, 0.005))
 
 
 def test_exact_edge_of_a_dead_zone():

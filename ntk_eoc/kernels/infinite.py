@@ -145,10 +145,9 @@ def ntk_infinite(
     tabulated once (`kappa_table`); two layers or Δ_φ < 1e-6 go by the recursion.
 
     Any other activation, and any with biases, goes layer by layer (`dual_recursion`), by closed
-    forms where φ has them. Else by quadrature, which needs x64: about 0.1 µs a pair and layer for a
-    smooth φ, and an error estimate is carried along. Where that exceeds √ε (|K∞| + √(q q')), q and
-    q' the last variances and ε that of the inputs' dtype, concrete inputs raise, and traced ones
-    give NaN.
+    forms where φ has them. Else by quadrature, which needs x64, and an error
+    estimate is carried along. Where that exceeds √ε (|K∞| + √(q q')), q and q' the last variances
+    and ε that of the inputs' dtype, concrete inputs raise, and traced ones give NaN.
 
     Differentiable; where x and x' are parallel the kernel has a cone, and its derivative is that of
     the norms. For x2 the same object as x1 the result is symmetric to the last bit.

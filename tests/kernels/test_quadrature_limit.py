@@ -87,6 +87,12 @@ def test_exact_narrow_bumps(scale):
     np.testing.assert_allclose(found[:1], exact, rtol=1e-11)
 
 
+def test_exact_bumps_too_narrow_for_the_estimate_are_refused():
+    bump = ne.Activation("bump", lambda s: jnp.exp(-2e4 * s * s))
+    with pytest.raises(ActivationError, match="cannot be computed here"):
+        ne.ntk_infinite(ne.Init(bump, 1.0), SQUARE, SQUARE, 2)
+
+
 @pytest.mark.parametrize(("q", "delta"), [(12.0, 1e-6), (25.0, 0.3), (0.1, 1.0)])
 def test_exact_duals_of_narrow_bumps(q, delta):
     bump = ne.Activation("bump", lambda s: jnp.exp(-5 * s * s))
