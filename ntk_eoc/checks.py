@@ -37,6 +37,7 @@ def require_number(name: str, value: Any, least: float = -math.inf) -> float:
 def unknown_name(what: str, name: Any, known: Iterable[str]) -> str:
     """The message for an unknown name: the nearest known one, then all of them."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    lower = {word.lower(): word for word in reversed(known)}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    hint = f" Did you mean {lower[near[0]]!r}?" if near else ""
     return f"`{what}` must be one of {', '.join(known)}, got {name!r}.{hint}"

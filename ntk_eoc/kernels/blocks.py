@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_count
-from ntk_eoc.eoc import Init
+from ntk_eoc.eoc import Init, at_edge
 from ntk_eoc.kernels.counter_normals import Words, fold, normals
 
 MEMORY = 2**28
@@ -85,7 +85,8 @@ def prepare(
 ) -> Ensemble:
     """Check the arguments of a sampler and tell its program from its data."""
     require_float64(caller)
-    x = jnp.asarray(x)
+    init, x = at_edge(init), jnp.asarray(x)
+    require(np.ndim(widths) == 1, "widths", "a sequence (m_1, …, m_l) of integers", widths)
     require(x.ndim == 2 and min(x.shape) >= 1, "x", "[n, d] with n, d >= 1", x.shape)
     dtype = jnp.dtype(x.dtype if dtype is None else dtype)
     require(dtype.name in ("float32", "float64"), "dtype", "float32 or float64", dtype.name)
