@@ -40,7 +40,8 @@ def paired_of_any_shape(
 
 def _of_one_dtype(x1: Array, x2: Array) -> tuple[Array, Array]:
     """Both inputs in the wider of their dtypes, float32 at least."""
-    dtype = jnp.result_type(x1, x2, jnp.zeros((), jnp.float16).dtype)
+    # By their dtypes: a weakly typed float64 would give way. Integers become the default float.
+    dtype = jnp.result_type(x1.dtype, x2.dtype, 1.0)
     dtype = jnp.promote_types(dtype, jnp.float32)
     cast = x1.astype(dtype)
     return cast, cast if x1 is x2 else x2.astype(dtype)
