@@ -10,7 +10,7 @@ ROOMS = ("ntk_eoc", "experiments", "benchmarks", "tests", "configs")
 # A page in code quotes, with or without its folder, and the sections after it.
 CITED = re.compile(r"`(?:docs/)?(\w+\.md)`((?:,?\s+(?:and\s+)?§\d+(?:\.\d+)?)*)")
 LINKED = re.compile(r"\]\((?!\w+:)([^)#\s]*)(#[^)\s]*)?\)")
-YOUNG = {"finite_width.md"}  # pages that are still to come
+MADE = (ROOT / "mkdocs.yml").read_text("utf-8")  # names the pages that building the site adds
 NUMBER = re.compile(r"§(\d+(?:\.\d+)?)")
 
 
@@ -34,7 +34,6 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 def test_exact_cited_pages_and_sections_are_there():
     known = {page.name: sections(page) for page in PAGES}
-    known |= {name: set() for name in YOUNG - set(known)}
     cited, missing = 0, []
     for path, text in texts():
         for name, numbers in CITED.findall(text):
@@ -57,7 +56,7 @@ def test_exact_links_lead_somewhere():
     for page in PAGES:
         for target, anchor in LINKED.findall(page.read_text("utf-8")):
             there = page if not target else page.parent / target
-            if there.name in YOUNG:
+            if f" {target}\n" in MADE:
                 continue
             if not there.exists() or (anchor and anchor not in anchors(there)):
                 missing.append(f"{page.name}: {target}{anchor}")
