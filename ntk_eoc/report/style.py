@@ -161,7 +161,12 @@ def log_axes(ax: Axes, x: Sequence[float] | None = None, *, y: bool = True) -> N
     """Make the x axis logarithmic, with a tick at every one of `x` if given, and the y axis too."""
     log(ax.xaxis)
     if x is not None:
-        ax.xaxis.set_major_locator(FixedLocator(list(x)[:: max(1, -(-len(x) // 8))]))
+        ticks = list(x)[:: max(1, -(-len(x) // 8))]
+        apart = (ticks[-1] / ticks[0]) ** 0.08  # the width of a number, as a part of the axis
+        kept = ticks[:1]
+        for tick in ticks[1:]:
+            kept += [tick] if tick >= apart * kept[-1] else []
+        ax.xaxis.set_major_locator(FixedLocator(kept))
     if y:
         log(ax.yaxis)
 
