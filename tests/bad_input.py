@@ -264,7 +264,7 @@ def folder_cases() -> Iterator[Case]:
     yield Case("a new file of no Python name", lambda f: None, ("new", "data", "my-data"))
     yield Case("a new file that hides a module", lambda f: None, ("new", "data", "jax"))
     yield Case("a new file of another kind", lambda f: None, ("new", "dataset", "mine"))
-    yield Case("a new file to nowhere", lambda f: None, ("new", "data", "mine", "--to", "no"))
+    yield Case("a new file to nowhere", lambda f: None, ("new", "data", "points", "--to", "no"))
 
 
 def data_cases() -> Iterator[Case]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.activations import AbsLinear, Activation
@@ -109,7 +110,8 @@ def _checked(
     """The arguments of all limits, in their types."""
     depth, (x1, x2) = require_count("depth", depth), paired(x1, x2)
     for name, x in (("x1", x1), ("x2", x2)):
-        require(is_traced(x) or not bool(jnp.isnan(x).any()), name, "without NaN", "NaN")
+        # By NumPy: inside of a trace jnp would make a tracer of what is concrete, too.
+        require(is_traced(x) or not np.isnan(np.asarray(x)).any(), name, "without NaN", "NaN")
     return at_edge(init), x1, x2, depth
 
 

@@ -66,7 +66,12 @@ def test_exact_dead_workers_are_replaced_and_deadly_cells_recorded(tmp_path):
         assert together[id_] == arrays
 
 
-def test_exact_ctrl_c_stops_and_says_how_to_go_on(tmp_path):
+def test_exact_ctrl_c_stops_and_says_how_to_go_on(tmp_path, monkeypatch):
+    # A Dask cluster of an earlier test in this process has set them.
+    for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(threads, raising=False)
+        if threads in ENVIRONMENT:
+            monkeypatch.setenv(threads, ENVIRONMENT[threads])
     values = ("seeds_per_cell=1", "grid.size=[2]", "seeds=24")
     out = tmp_path / "out"
     arguments = ("run", CONFIG, "--out", out, *overrides(*values), "--workers", "2")
