@@ -133,12 +133,18 @@ def norms(f: Fluctuations, key: Array, widths: Sequence[int], count: int) -> Nor
     return Norms(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
+def as_matrices(kernels: Float[np.ndarray, "c n n k k"]) -> Float[np.ndarray, "c nk nk"]:
+    """Return the papers' matrices of many kernels, divided by n."""
+    count, n, _, k, _ = kernels.shape
+    return kernels.transpose(0, 1, 3, 2, 4).reshape(count, n * k, n * k) / n
+
+
 def matrix_norms(
     gaps: Float[np.ndarray, "count n n k k"], limit: Float[np.ndarray, "n n"]
 ) -> Norms:
     """Return the norms of kernels' distances from K∞, drawn or measured."""
-    count, n, _, k, _ = gaps.shape
-    matrices = gaps.transpose(0, 1, 3, 2, 4).reshape(count, n * k, n * k) / n
+    n, k = gaps.shape[1], gaps.shape[3]
+    matrices = as_matrices(gaps)
     eigenvalues = np.linalg.eigvalsh(matrices)
     whole = matrices + np.kron(limit, np.eye(k))[None] / n
     return Norms(

@@ -16,7 +16,7 @@ from ntk_eoc import estimates
 from ntk_eoc.checks import require, require_count, require_number, unknown_name
 from ntk_eoc.eoc import Init
 from ntk_eoc.finite_width.budgets import BUDGETS, Cost, cheapest, price
-from ntk_eoc.finite_width.draws import layer_draw
+from ntk_eoc.finite_width.draws import as_matrices, layer_draw
 from ntk_eoc.finite_width.fluctuations import Fluctuations, fluctuations
 
 SCHEDULES = {"quadratic": 2.0, "linear": 1.0, "constant": 0.0}  # m_k = k^p m
@@ -194,12 +194,6 @@ def _slopes(tail: _Tail, m: Float[np.ndarray, "h"]) -> Float[np.ndarray, "h"]:
     square = float(np.quantile(values, tail.probability) / tail.scale) ** 2
     weights = m * parts * square / parts.sum()
     return np.maximum(weights, 1e-3 * weights.max())
-
-
-def as_matrices(kernels: Float[np.ndarray, "c n n k k"]) -> Float[np.ndarray, "c nk nk"]:
-    """Return the papers' matrices of many kernels, divided by n."""
-    count, n, _, k, _ = kernels.shape
-    return kernels.transpose(0, 1, 3, 2, 4).reshape(count, n * k, n * k) / n
 
 
 def relative_to(limit: Float[np.ndarray, "n n"], norm: str, outputs: int) -> float:

@@ -96,7 +96,7 @@ def ntk_sampled(
 
     Source: `docs/theory.md` §3.3.
     """
-    return draw_ntk(key, prepare("ntk_sampled", init, x, widths, memory, dtype, copies=1))
+    return draw_ntk(key, ntk_ensemble(init, x, widths, memory=memory, dtype=dtype))
 
 
 def ntk_ensemble(
