@@ -18,10 +18,11 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
-from ntk_eoc.estimates import mean
+from ntk_eoc.estimates import Quantile, interval, mean
 from ntk_eoc.report import style
 from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import two_layer
+from ntk_eoc.spectra.control_laws import Controls, control_laws
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
 from ntk_eoc.sweeps import config
@@ -71,6 +72,12 @@ def law_at(cell: Any, d_values: np.ndarray) -> ne.SpectralLaw:
     return ne.quadratic_scaling_law(ne.activation(cell.activation), n / (d * p), p / d, d_values)
 
 
+def controls_at(cell: Any, d_values: np.ndarray) -> Controls:
+    """What the law may be mistaken for, at a cell's own ratios and D."""
+    n, d, p = size_of(cell)
+    return control_laws(ne.activation(cell.activation), n / (d * p), p / d, d_values)
+
+
 def bulk_of(cell: Any, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split ascending eigenvalues into the bulk and the predicted number of outliers."""
     n, d, p = size_of(cell)
@@ -83,21 +90,24 @@ def measure(cell: Cell) -> dict[str, Any]:
     """Draw matrices; return their distances from the law and histograms, [s, …] each.
 
     `kolmogorov` is from the law at the drawn D, `population` from that at the law of D, `matched`
-    from the first with the mean of the bulk made that of the law. The law kept is the first draw's.
+    from the first with the mean of the bulk made that of the law. The law kept is the first draw's,
+    and so are the controls, [s, 3]: the distances from laws it may be mistaken for.
     """
     n, d, p = size_of(cell)
     act = ne.activation(cell.activation)
     law = law_of(cell.activation, n / (d * p), p / d, cell.output_weights)
     edges = np.linspace(0, np.sqrt(1.1 * law.bounds[1]), BINS + 1) ** 2
     rows: list[dict[str, Any]] = []
-    shown = law
+    shown: ne.SpectralLaw = law
+    beside: tuple[ne.SpectralLaw, ...] = ()
     names = {"entries_name": cell.entries, "weights_name": cell.output_weights}
     for key in cell.seed_keys():
         factors = two_layer.draw(key, act, (n, d, p), dtype=cell.dtype, **names)
         bulk, out = bulk_of(cell, two_layer.eigenvalues(factors, memory=8e9))
         varied = np.ptp(np.abs(factors.d_values)) > 0
         drawn = law_at(cell, np.asarray(factors.d_values, np.float64)) if varied else law
-        shown = shown if rows else drawn
+        if not rows:
+            shown, beside = drawn, controls_at(cell, np.abs(np.asarray(factors.d_values)))
         matched = bulk * (drawn.moment(1) / np.mean(bulk))
         counts = np.histogram(bulk[bulk > 0], edges)[0]
         rows.append(
@@ -106,6 +116,8 @@ def measure(cell: Cell) -> dict[str, Any]:
                 "population": kolmogorov(law, bulk),
                 "matched": kolmogorov(drawn, matched),
                 "wasserstein": wasserstein(drawn, bulk),
+                "controls": [kolmogorov(one, bulk) for one in beside],
+                "wasserstein_controls": [wasserstein(one, bulk) for one in beside],
                 "histogram": counts / (len(bulk) * np.diff(edges)),
                 "zeros": np.mean(bulk == 0),
                 "beyond": len(bulk) - np.searchsorted(bulk, edges[-1]),
@@ -253,18 +265,43 @@ def draw(records: Records) -> dict[str, Figure]:
     return {**figures, "appendix": _histograms(rest)} if rest else figures
 
 
+CONTROLS = ("without the transposed term", "Marchenko–Pastur, two moments", "MP ⊠ μ")
+
+
+def _head(cell: Any) -> tuple[Any, ...]:
+    words = (style.word(cell.activation), WORDS[cell.output_weights])
+    return (*words, cell.gamma1, cell.gamma2, size_of(cell)[1])
+
+
+def _expected(record: Any) -> float:
+    """The largest Kolmogorov distance that was expected before anything was run."""
+    return 0.05 if np.any(record.arrays["outliers"]) else 0.02
+
+
 def tables(records: Records) -> dict[str, Table]:
-    """The Kolmogorov distance of every cell, from both laws, and with the mean matched."""
-    rows = []
-    for record in _ordered(records):
-        cell, arrays = record.cell, record.arrays
-        found, population = arrays["kolmogorov"], arrays["population"]
+    """The distances of every cell; from the laws it is not; and how many are as expected."""
+    rows, controls, passes = [], [], {"Kolmogorov": 0, "from the law of D": 0, "mean matched": 0}
+    ordered = _ordered(records)
+    for record in ordered:
+        arrays, head = record.arrays, _head(record.cell)
+        found, population, matched = (arrays[k] for k in ("kolmogorov", "population", "matched"))
         random = mean(population) if np.any(population != found) else None
-        matched = mean(arrays["matched"]) if np.any(arrays["outliers"]) else None
-        head = (style.word(cell.activation), WORDS[cell.output_weights], cell.gamma1, cell.gamma2)
-        rows.append((*head, size_of(cell)[1], len(found), mean(found), random, matched))
-    columns = ("draws", "Kolmogorov distance", "from the law of D", "mean matched")
-    return {"": Table(("φ", "D", "γ₁", "γ₂", "d", *columns), rows)}
+        shown = mean(matched) if np.any(arrays["outliers"]) else None
+        area = interval(arrays["wasserstein"])
+        area = Quantile(area.mean, area.low, area.high, area.draws)
+        rows.append((*head, len(found), mean(found), random, shown, area))
+        beside = (mean(column).mean for column in arrays["controls"].T)
+        controls.append((*head, mean(found).mean, *beside))
+        for name, draws in zip(passes, (found, population, matched), strict=True):
+            passes[name] += int(np.mean(draws) <= _expected(record))
+    heads = ("φ", "D", "γ₁", "γ₂", "d")
+    columns = ("draws", "Kolmogorov", "from the law of D", "mean matched", "Wasserstein, 95 %")
+    counts = [(name, count, len(ordered)) for name, count in passes.items()]
+    return {
+        "": Table((*heads, *columns), rows),
+        "controls": Table((*heads, "the law", *CONTROLS), controls),
+        "passes": Table(("distance", "as expected", "of"), counts),
+    }
 
 
 if __name__ == "__main__":
