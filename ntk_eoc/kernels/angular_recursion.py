@@ -4,6 +4,8 @@ Every function of one layer takes the array namespace `xp`, `jax.numpy` or `nump
 """
 
 import math
+from collections.abc import Iterator
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -47,7 +49,7 @@ def _arc(xp: Any, least: Any) -> tuple[Any, Any]:
     return e, xp.where(small, series * square * e_small, xp.sin(e) - e * (1 - least))
 
 
-def _first_step(xp: Any, delta_phi: float, delta: Any, eta: Any) -> AngularState:
+def _first_step(xp: Any, delta_phi: Any, delta: Any, eta: Any) -> AngularState:
     """Layer 2 from the inputs: the only step that can meet an obtuse angle with 1 − g < 0.
 
     With f(e) = (1 − cos e) − (2/π)(sin e − e cos e): 1 − ρ' = (1 − Δ)(1 − ρ) + Δ f and
@@ -76,7 +78,7 @@ def _add(total: Any, lost: Any, step: Any) -> tuple[Any, Any]:
 
 
 def _step(
-    xp: Any, delta_phi: float, state: AngularState, lost: AngularState, k: Any
+    xp: Any, delta_phi: Any, state: AngularState, lost: AngularState, k: Any
 ) -> tuple[AngularState, AngularState]:
     """Layer k + 1 from layer k >= 2, as increments: 1 − ρ falls by what 1 + ρ grows by."""
     acute = state.delta <= state.eta
@@ -115,12 +117,16 @@ def angular_recursion(
     return lax.scan(step, (first, lost), layers)[0][0]
 
 
-def host_recursion(delta_phi: float, delta: Vector, eta: Vector, depth: int) -> AngularState:
-    """Return `angular_recursion` in NumPy: in float64, whatever the precision of JAX."""
-    if depth == 1:
-        return AngularState(delta, eta, delta)
+def host_layers(delta_phi: float | Vector, delta: Vector, eta: Vector) -> Iterator[AngularState]:
+    """Yield the states of `angular_recursion` at l = 1, 2, …, in NumPy's float64."""
+    yield AngularState(delta, eta, delta)
     state = _first_step(np, delta_phi, delta, eta)
     lost = AngularState(*(np.zeros_like(a) for a in state))
-    for k in range(2, depth):
+    for k in count(2):
+        yield state
         state, lost = _step(np, delta_phi, state, lost, k)
-    return state
+
+
+def host_recursion(delta_phi: float, delta: Vector, eta: Vector, depth: int) -> AngularState:
+    """Return `angular_recursion` in NumPy: in float64, whatever the precision of JAX."""
+    return next(islice(host_layers(delta_phi, delta, eta), depth - 1, None))
