@@ -287,8 +287,7 @@ def tables(records: Records) -> dict[str, Table]:
         found, population, matched = (arrays[k] for k in ("kolmogorov", "population", "matched"))
         random = mean(population) if np.any(population != found) else None
         shown = mean(matched) if np.any(arrays["outliers"]) else None
-        area = interval(arrays["wasserstein"])
-        area = Quantile(area.mean, area.low, area.high, area.draws)
+        area = Quantile(*interval(arrays["wasserstein"]))
         rows.append((*head, len(found), mean(found), random, shown, area))
         beside = (mean(column).mean for column in arrays["controls"].T)
         controls.append((*head, mean(found).mean, *beside))
