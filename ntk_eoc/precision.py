@@ -1,6 +1,8 @@
 """Concrete or traced, float64 or not: what a computation may rely on."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -8,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 P = ParamSpec("P")
+T = TypeVar("T")
 R = TypeVar("R")
 
 
@@ -28,6 +31,16 @@ def in_float64(f: Callable[P, R]) -> Callable[P, R]:
             return f(*args, **kwargs)
 
     return wrapped
+
+
+def on_all_cores(job: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Return [job(item), …] in float64, by threads; the first alone, since it compiles for all."""
+    run = in_float64(job)  # which a thread has to be told by itself
+    first = [run(item) for item in items[:1]]
+    if len(items) < 2:
+        return first
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return first + list(pool.map(run, items[1:]))
 
 
 def require_float64() -> None:

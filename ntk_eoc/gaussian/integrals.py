@@ -16,11 +16,10 @@ from jaxtyping import Array, ArrayLike, Float
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require
 from ntk_eoc.gaussian.panels import Panels, plan, plan_for_any
-from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, mean
+from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, ROUNDING, mean
 from ntk_eoc.gaussian.triples import (
     AGREE,
     REFINEMENTS,
-    ROUNDING,
     Function,
     Kind,
     Triples,

@@ -23,7 +23,8 @@ from ntk_eoc.gaussian.panels import Panels
 Scalar = Float[Array, ""]
 Integrand = Callable[[Array, Array], tuple[Array, ...]]
 
-FINE, COARSE = 13, 11  # nodes a panel; their difference is the error estimate
+ROUNDING = 4e-15  # of the sums, relative to the scale of an integral
+FINE, COARSE = 13, 12  # nodes a panel; their difference is the error estimate
 FINE_1D, COARSE_1D = 20, 16  # the same of integrals in one variable, which cost nothing
 _legendre = cache(np.polynomial.legendre.leggauss)
 _TRANSITION = np.array([-7.5, -2.5, 2.5, 7.5])  # cuts around a smoothed kink, in its width

@@ -6,10 +6,8 @@ ends only: Chebyshev interpolation on panels that shrink towards both ends resol
 """
 
 import math
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -17,8 +15,7 @@ from jaxtyping import Array, Float
 from ntk_eoc import chebyshev
 from ntk_eoc.activations import Activation
 from ntk_eoc.gaussian.panels import Panels
-from ntk_eoc.gaussian.rules import COARSE, COARSE_1D, FINE, FINE_1D, Scalar
-from ntk_eoc.gaussian.triples import REFINEMENTS, Triples, integrate
+from ntk_eoc.gaussian.triples import Triples, integrate_all
 
 NODES = 20
 _TAIL = 2  # coefficients whose size tells the error of an interpolant
@@ -68,40 +65,68 @@ def _edges(folded: bool) -> np.ndarray:
     return near if folded else np.concatenate([near, math.pi - near[-2::-1]])
 
 
-@partial(jax.jit, static_argnums=(0, 1, 3))
-def _build(
-    act: Activation, panels: Panels, q: Scalar, rules: tuple[int, int]
-) -> tuple[DualTable, Array]:
-    """Tabulate, and return the error allowed too."""
-    edges = _edges(panels.parity != 0)
-    half = np.diff(edges)[:, None] / 2
-    theta = (edges[1:, None] + edges[:-1, None]) / 2 + half * X
-    # Beyond a right angle the nodes are given by their distance from π.
-    mirrored = (math.pi - edges[1:, None] + math.pi - edges[:-1, None]) / 2 - half * X
-    delta, eta = 2 * np.sin(theta / 2) ** 2, 2 * np.sin(mirrored / 2) ** 2
-    flat1, flat2 = (jnp.asarray(x.ravel(), q.dtype) for x in (delta, eta))
-    one = jnp.ones_like(flat1)
-    triples = Triples(q * one, q * one, flat1, flat2, one, one)
-    found = integrate(act, "slope", panels, triples, rules)
-    slope = found.value.reshape(delta.shape)
-    rate = slope * jnp.asarray(np.sin(theta), q.dtype)
-    inner = rate @ jnp.asarray(_INTEGRAL.T, q.dtype) * jnp.asarray(half, q.dtype)
-    end = edges[1]
-    h = slope[:1] * jnp.asarray(np.sin(theta[:1]) / theta[:1], q.dtype)
-    scale = np.append(theta[0], end)[None] ** 2
-    first = (h @ jnp.asarray(_FIRST.T, q.dtype)) * jnp.asarray(scale, q.dtype)
-    inner = jnp.concatenate([first, inner[1:]])
-    before = jnp.cumsum(inner[:, -1]) - inner[:, -1]
-    ratio = q * (before[:, None] + inner[:, :-1]) / jnp.asarray(delta, q.dtype)
-    to = jnp.asarray(COEFFICIENTS.T, q.dtype)
-    coefficients = slope @ to
-    tail = jnp.max(jnp.sum(jnp.abs(coefficients[:, -_TAIL:]), 1))
-    error = 2 * jnp.max(found.error) + tail
-    return DualTable(coefficients, ratio @ to, q, error), jnp.max(found.allowed)
+def _theta(edges: np.ndarray) -> np.ndarray:
+    """The nodes of panels of these edges, [panels, NODES]."""
+    return (edges[1:, None] + edges[:-1, None]) / 2 + np.diff(edges)[:, None] / 2 * X
+
+
+class _Slopes(NamedTuple):
+    """E[φ'φ'] at angles, the largest error, and the error allowed."""
+
+    value: np.ndarray
+    error: float
+    allowed: float
+
+
+def _slopes(act: Activation, q: float, least: np.ndarray, far: Any, agree: float) -> _Slopes:
+    """Integrate at angles `least`, measured from π where `far`."""
+    near, rest = 2 * np.sin(least / 2) ** 2, 2 * np.cos(least / 2) ** 2
+    delta, eta = (np.where(far, *x).ravel() for x in ((rest, near), (near, rest)))
+    one = np.ones_like(delta)
+    found = integrate_all(act, "slope", Triples(q * one, q * one, delta, eta, one, one), agree)
+    worst = float(np.max(found.error)), float(np.max(found.allowed))
+    return _Slopes(np.asarray(found.value).reshape(least.shape), *worst)
+
+
+def _side(act: Activation, q: float, far: bool, agree: float) -> _Slopes:
+    """E[φ'φ'] of a kinked φ at the nodes of the panels on one side of a right angle.
+
+    From there towards the end, panel by panel, until one panel resolves all that is left.
+    """
+    edges = _edges(True)
+    values, found = np.empty((LEVELS + 1, NODES)), []
+    for level in range(LEVELS, -1, -1):
+        ends = np.append(_theta(np.array([0.0, edges[level + 1]]))[0], 0.0)
+        found.append(_slopes(act, q, ends, far, agree))
+        coefficients = COEFFICIENTS @ found[-1].value[:-1]
+        off = coefficients @ (-1.0) ** np.arange(NODES) - found[-1].value[-1]
+        tail = np.abs(coefficients[-_TAIL:]).sum()
+        if max(abs(off), 2 * tail) <= agree * found[-1].allowed or level == 0:
+            x = 2 * _theta(edges[: level + 2]) / edges[level + 1] - 1
+            values[: level + 1] = np.polynomial.chebyshev.chebval(x, coefficients)
+            found[-1] = found[-1]._replace(error=found[-1].error + tail)
+            break
+        found.append(_slopes(act, q, _theta(edges[level : level + 2]), far, agree))
+        values[level] = found[-1].value[0]
+    return _Slopes(values, max(f.error for f in found), max(f.allowed for f in found))
+
+
+def _at_nodes(act: Activation, panels: Panels, q: float, agree: float) -> _Slopes:
+    """E[φ'φ'] at the nodes of the whole table, in order of the angle."""
+    folded, near = panels.parity != 0, _theta(_edges(True))
+    if panels.kinks:
+        sides = [_side(act, q, far, agree) for far in ((False,) if folded else (False, True))]
+        value = np.stack([side.value for side in sides])
+        error, allowed = max(s.error for s in sides), max(s.allowed for s in sides)
+    else:
+        far = np.arange(1 if folded else 2).reshape(-1, 1, 1) == 1
+        both = np.broadcast_to(near, (len(far), *near.shape))
+        value, error, allowed = _slopes(act, q, both, np.broadcast_to(far, both.shape), agree)
+    return _Slopes(np.concatenate([value[0], *(v[::-1, ::-1] for v in value[1:])]), error, allowed)
 
 
 def build(act: Activation, panels: Panels, q: float, times: int = 1) -> DualTable:
-    """Tabulate the dual of φ' and the gap of φ at variance q, until two rules agree.
+    """Tabulate the dual of φ' and the gap of φ at variance q.
 
     Args:
         act: φ.
@@ -109,16 +134,20 @@ def build(act: Activation, panels: Panels, q: float, times: int = 1) -> DualTabl
         q: The variance.
         times: How often the table is used in turn: its errors add up.
     """
-    # More nodes a panel cost half of what halving the panels does, and do more for a smooth φ.
-    rules = (FINE, COARSE)
-    for _ in range(REFINEMENTS):
-        table, allowed = _build(act, panels, jnp.asarray(q, jnp.float64), rules)
-        if bool(table.error <= max(4 / times, 0.05) * allowed):
-            break
-        if rules[0] == FINE_1D:
-            panels = panels.refined()
-        rules = (FINE_1D, COARSE_1D)
-    return table
+    edges = _edges(panels.parity != 0)
+    half, theta = np.diff(edges)[:, None] / 2, _theta(edges)
+    slope, error, _ = _at_nodes(act, panels, q, min(1.0, max(2 / times, 0.025)))
+    inner = (slope * np.sin(theta)) @ _INTEGRAL.T * half
+    # Near 0 the integral of sin θ times the slope, over θ²: relatively accurate.
+    scale = np.append(theta[0], edges[1]) ** 2
+    inner[0] = ((slope[0] * np.sin(theta[0]) / theta[0]) @ _FIRST.T) * scale
+    before = np.cumsum(inner[:, -1]) - inner[:, -1]
+    delta = 2 * np.sin(theta / 2) ** 2
+    ratio = q * (before[:, None] + inner[:, :-1]) / delta
+    coefficients = slope @ COEFFICIENTS.T
+    tail = np.max(np.sum(np.abs(coefficients[:, -_TAIL:]), 1))
+    known = (coefficients, ratio @ COEFFICIENTS.T, q, 2 * error + tail)
+    return DualTable(*(jnp.asarray(x, jnp.float64) for x in known))
 
 
 def look_up(

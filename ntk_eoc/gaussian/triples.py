@@ -1,8 +1,6 @@
-"""Bivariate integrals at triples (q₁, q₂, δ): by two rules, refined where these do not agree."""
+"""Bivariate integrals at triples (q₁, q₂, δ): of a smooth φ by power series, else by two rules."""
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -12,21 +10,24 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ntk_eoc.activations import Activation
+from ntk_eoc.gaussian import series
 from ntk_eoc.gaussian.panels import Panels, level, plan
 from ntk_eoc.gaussian.rules import (
     COARSE,
     COARSE_1D,
     FINE,
+    FINE_1D,
+    ROUNDING,
     bivariate,
     mean,
     over_triples,
 )
-from ntk_eoc.precision import in_float64
+from ntk_eoc.precision import on_all_cores
 
 AGREE = 1e-12  # two rules agree when they differ by less, relative to the scale of the integral
-ROUNDING = 4e-15  # of the sums, relative to the same scale
 BATCH = 8  # triples at once: their nodes stay in the cache of a core
-BLOCK = 64
+BLOCK = 32  # triples of one call of the compiled rules
+SERIES_BLOCK = 512  # and of the series
 MANY = 1024  # from so many triples on, they are sorted by variance
 REFINEMENTS = 3
 
@@ -117,42 +118,94 @@ def integrate(
     return Estimates(*(x.T for x in over_triples(one, BATCH, *triples)))
 
 
-def _in_blocks(act: Activation, of: Kind, panels: Panels, triples: Triples) -> np.ndarray:
+def _in_blocks(
+    act: Activation, of: Kind, panels: Panels, triples: Triples, rules: tuple[int, int]
+) -> np.ndarray:
     """Return values, errors and allowed errors [3, c, t], in blocks on all cores."""
     count = triples.q1.size
     size = BATCH if count <= BATCH else BLOCK
     blocks = -(-count // size)
     padded = [np.pad(x, (0, blocks * size - count), mode="edge") for x in triples]
 
-    @in_float64  # which a thread has to be told by itself
     def block(i: int) -> np.ndarray:
         part = Triples(*(jnp.asarray(x[i * size : (i + 1) * size]) for x in padded))
-        return np.stack([np.asarray(x) for x in integrate(act, of, panels, part)])
+        return np.stack([np.asarray(x) for x in integrate(act, of, panels, part, rules)])
 
-    first = block(0)  # compiles
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rest = pool.map(block, range(1, blocks)) if blocks > 1 else ()
-        return np.concatenate([first, *rest], axis=-1)[..., :count]
+    return np.concatenate(on_all_cores(block, range(blocks)), axis=-1)[..., :count]
 
 
 def _take(triples: Triples, where: np.ndarray) -> Triples:
     return Triples(*(np.asarray(x)[where] for x in triples))
 
 
-def _refined(act: Activation, of: Kind, panels: Panels, triples: Triples) -> np.ndarray:
-    """The same, with panels halved where the two rules do not agree."""
-    found = _in_blocks(act, of, panels, triples)
+def _by_rules(
+    act: Activation, of: Kind, panels: Panels, triples: Triples, agree: float
+) -> np.ndarray:
+    """The same, with more nodes, and then panels halved, where the two rules do not agree."""
+    found = _in_blocks(act, of, panels, triples, (FINE, COARSE))
+    # More nodes a panel cost half of what halving the panels does, and do more for a smooth φ.
     for _ in range(REFINEMENTS):
-        bad = np.flatnonzero((~(found[1] <= found[2])).any(0))
+        bad = np.flatnonzero((~(found[1] <= agree * found[2])).any(0))
         if bad.size == 0:
             break
+        found[..., bad] = _in_blocks(act, of, panels, _take(triples, bad), (FINE_1D, COARSE_1D))
         panels = panels.refined()
-        found[..., bad] = _in_blocks(act, of, panels, _take(triples, bad))
     return found
 
 
-def integrate_all(act: Activation, of: Kind, triples: Triples) -> Estimates:
-    """Integrate at concrete triples until two rules agree, to 1e-12 of the scale of the integral.
+def _by_series(
+    act: Activation, of: Kind, panels: Panels, terms: int, triples: Triples
+) -> np.ndarray:
+    """The same of "value" or "slope", by power series in ρ."""
+    count = triples.q1.size
+    q, where = np.unique(np.concatenate([triples.q1, triples.q2]), return_inverse=True)
+    known = jax.tree.map(np.asarray, series.expand(act, panels, terms, jnp.asarray(q)))
+    weight = np.sqrt(np.maximum(known.square, 1e-300))
+    blocks = -(-count // SERIES_BLOCK)
+    padded = [np.pad(x, (0, blocks * SERIES_BLOCK - count), mode="edge")
+              for x in (where[:count], where[count:], triples.delta, triples.eta)]  # fmt: skip
+
+    def rows(j: np.ndarray) -> series.Rows:
+        taken = series.Expansion(*(jnp.asarray(x[..., j]) for x in known))
+        return series.Rows(jnp.asarray(q[j]), jnp.asarray(1 / weight[j]), taken)
+
+    def block(i: int) -> np.ndarray:
+        first, second, delta, eta = (x[i * SERIES_BLOCK : (i + 1) * SERIES_BLOCK] for x in padded)
+        angle = jnp.asarray(delta), jnp.asarray(eta)
+        found = series.by_series(panels.parity, rows(first), rows(second), *angle)
+        values, errors = (np.asarray(x) for x in found)
+        if of == "slope":
+            scale = np.sqrt(known.slope[first] * known.slope[second])
+            return np.stack([values[1], errors[1], AGREE * scale])[:, None]
+        # Of φ divided by its norm the gap is 1 less the correlation.
+        scale = weight[first] * weight[second]
+        errors = scale * (errors[0] + ROUNDING)
+        return np.stack([scale * (1 - values[0]), errors, AGREE * scale])[:, None]
+
+    return np.concatenate(on_all_cores(block, range(blocks)), axis=-1)[..., :count]
+
+
+def _found(act: Activation, of: Kind, panels: Panels, triples: Triples, agree: float) -> np.ndarray:
+    """The same, of a smooth φ by series where they reach, and else by rules."""
+    left = np.arange(triples.q1.size)
+    found = np.zeros((3, 2 if of == "layer" else 1, left.size))
+    for terms in series.TERMS[:2] if of != "layer" and not panels.kinks else ():
+        found[..., left] = _by_series(act, of, panels, terms, _take(triples, left))
+        left = np.flatnonzero(~(found[1, 0] <= agree * found[2, 0]))
+        if left.size == 0:
+            return found
+    found[..., left] = _by_rules(act, of, panels, _take(triples, left), agree)
+    return found
+
+
+def integrate_all(act: Activation, of: Kind, triples: Triples, agree: float = 1.0) -> Estimates:
+    """Integrate at concrete triples until two rules agree.
+
+    Args:
+        act: φ.
+        of: What is integrated, see `integrate`.
+        triples: Where.
+        agree: The error allowed, in 1e-12 of the scale of the integral.
 
     Raises:
         ActivationError: If φ cannot be integrated; the message says why and what to do.
@@ -165,5 +218,5 @@ def integrate_all(act: Activation, of: Kind, triples: Triples) -> Estimates:
     for k in np.unique(levels):
         here = np.flatnonzero(levels == k)
         panels = plan(act, largest[here].max())
-        found[..., here] = _refined(act, of, panels, _take(triples, here))
+        found[..., here] = _found(act, of, panels, _take(triples, here), agree)
     return Estimates(*found)

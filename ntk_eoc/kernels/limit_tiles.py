@@ -1,15 +1,13 @@
 """The pairs of a limit kernel in tiles, advanced on all cores: bounded memory beside the result."""
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ntk_eoc.kernels.limit_layer import Pairs
+from ntk_eoc.precision import on_all_cores
 
 TILE = 128
 
@@ -50,11 +48,8 @@ def over_tiles(tiles: Tiles, pairs: Pairs, job: Job) -> None:
 
     def run(start: tuple[int, int]) -> None:
         where = tiles.slices(start)
-        with jax.enable_x64(True):  # which a thread has to be told by itself
-            found = job(where, Pairs(*(jnp.asarray(x[where]) for x in pairs)))
+        found = job(where, Pairs(*(jnp.asarray(x[where]) for x in pairs)))
         for old, new in zip(pairs, found, strict=True):
             old[where] = np.asarray(new)
 
-    run(tiles.starts[0])  # compiles
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(run, tiles.starts[1:]))
+    on_all_cores(run, tiles.starts)

@@ -140,18 +140,18 @@ def _by_table(
     return lax.fori_loop(0, count, layer, pairs)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=0)
 def _series(
-    panels: Panels, parity: int, of: Spread, one: Side, two: Side,
+    parity: int, of: Spread, one: Side, two: Side,
     expansions: tuple[series.Expansion, series.Expansion], pairs: Pairs,
 ) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
     """Integrals by the series, their errors, the pairs it does not reach, and the angles asked."""
     _, delta, eta = acute(parity, pairs)
     rows = (
-        series.Rows(side.q.ravel(), _weights(of, side).ravel(), e)
+        series.Rows(side.q, _weights(of, side), e)
         for side, e in zip((one, two), expansions, strict=True)
     )
-    values, errors = series.by_series(panels, *rows, delta, eta)
+    values, errors = series.by_series(parity, *rows, delta, eta)
     near = values[0] + bias_gap(of, one, two)
     left = errors[1] > RESOLVED * jnp.sqrt(one.slope * two.slope)
     left = left | (errors[0] > GAP_RESOLVED * near + 1e-30)
@@ -206,9 +206,12 @@ def _by_series(init: Init, layer: Layer, tiles: Tiles, pairs: Pairs, same: bool)
         one, two = (
             _columns(side, w, k) for k, (side, w) in enumerate(zip(layer.sides, where, strict=True))
         )
-        parts = (where[0], slice(where[1].start + offset, where[1].stop + offset))
-        expansions = tuple(series.Expansion(*(x[..., w] for x in expansion)) for w in parts)
-        found = _series(layer.panels, parity, of, one, two, expansions, tile)
+        rows, columns = where[0], slice(where[1].start + offset, where[1].stop + offset)
+        expansions = (
+            series.Expansion(*(x[..., rows, None] for x in expansion)),
+            series.Expansion(*(x[..., None, columns] for x in expansion)),
+        )
+        found = _series(parity, of, one, two, expansions, tile)
         patched = _directly(act, of, one, two, [np.array(x) for x in found])
         return _advance(of, parity, rough, one, two, tuple(map(jnp.asarray, patched)), tile)
 
