@@ -1,8 +1,9 @@
 """K(θ) of given weights: layerwise and by Jacobian, against the matrix products it cannot avoid.
 
 Prints, for widths 2048³ in float32: seconds of the bare products (one with each weight forward, one
-backward, two Gram products a layer), of `ntk_layerwise`, their ratio, and the temporary memory that
-the compiled programs ask for, beside the size of one Jacobian. Medians over interleaved repeats.
+backward, two Gram products a layer), of `ntk_layerwise`, their ratio, the time of `ntk_structured`
+of the same network over that of `ntk_layerwise`, and the temporary memory that the compiled
+programs ask for, beside the size of one Jacobian. Medians over interleaved repeats.
 """
 
 import statistics
@@ -54,11 +55,15 @@ def medians(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, 
 def main() -> None:
     """Print the table."""
     init = ne.edge_of_chaos(ne.activation("relu"))
-    f, params = ne.functional(ne.MLP(init, D, WIDTHS, rngs=nnx.Rngs(0), dtype=jnp.float32))
+    model = ne.MLP(init, D, WIDTHS, rngs=nnx.Rngs(0), dtype=jnp.float32)
+    f, params = ne.functional(model)
     weights = [params["layers"][i]["weight"] for i in range(len(WIDTHS))]
     each = sum(w.nbytes for w in weights)
     table = Table(title=f"K(θ), widths {WIDTHS}, d = {D}, float32, {jax.devices()[0].device_kind}")
-    for column in ("n", "bare products, s", "layerwise, s", "ratio", "temporary MB", "Jacobian MB"):
+    for column in (
+        "n", "bare products, s", "layerwise, s", "ratio", "structured/layerwise", "temporary MB",
+        "Jacobian MB",
+    ):  # fmt: skip
         table.add_column(column, justify="right")
     for n in (32, 128, 512):
         x = jax.random.normal(jax.random.key(n), (n, D), jnp.float32)
@@ -68,6 +73,7 @@ def main() -> None:
             {
                 "bare": partial(bare, weights, xs),
                 "layerwise": partial(ne.ntk_layerwise, init, params, x, x),
+                "structured": partial(ne.ntk_structured, model, x, x),
             },
             REPEATS,
         )
@@ -78,6 +84,7 @@ def main() -> None:
             f"{taken['bare']:.4f}",
             f"{taken['layerwise']:.4f}",
             f"{taken['layerwise'] / taken['bare']:.2f}",
+            f"{taken['structured'] / taken['layerwise']:.2f}",
             f"{temporary / 1e6:.0f}",
             f"{n * each / 1e6:.0f}",
         )

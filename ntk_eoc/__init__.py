@@ -13,6 +13,8 @@ Kernels of n1 and n2 inputs:
     ntk_infinite_with_error      K∞ with an estimate of its error
     ntk_jacobian                 K(θ) of any f(params, x)
     ntk_layerwise                K(θ) of an MLP, without a Jacobian
+    ntk_structured               K(θ) of a Flax model of linear layers, without a Jacobian
+    ntk_vector_product           K(θ) v of any f, without K(θ)
     ntk_sampled                  K(θ) of a fresh network, exact in law, without its weights
     ntk_matrix, with_outputs     the papers' matrix K/n, and K∞ ⊗ I_k
 
@@ -77,7 +79,8 @@ if TYPE_CHECKING:
     from ntk_eoc.kernels.layerwise import ntk_layerwise
     from ntk_eoc.kernels.matrix import ntk_matrix, with_outputs
     from ntk_eoc.kernels.sampled import ntk_sampled
-    from ntk_eoc.network import MLP, draw_params, functional, mlp, widths
+    from ntk_eoc.kernels.vector_product import ntk_vector_product
+    from ntk_eoc.network import MLP, draw_params, functional, mlp, ntk_structured, widths
     from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
     from ntk_eoc.spectra.laws import SpectralLaw, marchenko_pastur
     from ntk_eoc.spectra.quadratic_scaling_law import quadratic_scaling_law
@@ -99,6 +102,8 @@ _HOME = {
     "ntk_layerwise": "kernels.layerwise",
     "ntk_matrix": "kernels.matrix",
     "ntk_sampled": "kernels.sampled",
+    "ntk_structured": "network",
+    "ntk_vector_product": "kernels.vector_product",
     "with_outputs": "kernels.matrix",
     "Fluctuations": "finite_width.fluctuations",
     "fluctuations": "finite_width.fluctuations",
@@ -134,6 +139,8 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "ntk_layerwise",
     "ntk_matrix",
     "ntk_sampled",
+    "ntk_structured",
+    "ntk_vector_product",
     "with_outputs",
     "Fluctuations",
     "fluctuations",

@@ -15,10 +15,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.lax import Precision
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.checks import require, require_count, unknown_name
 from ntk_eoc.eoc import Init
+from ntk_eoc.kernels.jacobian import DEFAULT_MEMORY
+from ntk_eoc.kernels.structured import structured
 
 Params = dict[str, Any]
 DEEPEST = 1_000_000
@@ -198,7 +200,47 @@ def functional(
     )
     graph = nnx.graphdef(module)
     state, rest = nnx.state(module, nnx.Param, ...)
-    return partial(_apply, graph, rest), nnx.to_pure_dict(state)
+    f = partial(_apply, graph, rest) if jax.tree.leaves(rest) else _module_function(graph)
+    return f, nnx.to_pure_dict(state)
+
+
+@cache
+def _module_function(graph: Any) -> Callable[[Params, Array], Array]:
+    """The function of a module that holds parameters alone: modules alike share it."""
+    return partial(_apply, graph, nnx.State({}))
+
+
+def ntk_structured(
+    model: nnx.Module,
+    x1: Num[ArrayLike, "n1 *d"],
+    x2: Num[ArrayLike, "n2 *d"],
+    *,
+    memory: int = DEFAULT_MEMORY,
+) -> Float[Array, "n1 n2 k k"]:
+    """Return K(θ) of a Flax model of linear layers at about the cost of `ntk_layerwise`.
+
+    Every `nnx.Linear` and `nnx.Conv`, residual, shared or stacked in a loop, adds two Gram products
+    (`kernels.structured`, which takes any f(params, x)). Scales and biases, as those of LayerNorm
+    and of BatchNorm in `eval`, are taken too.
+
+    Args:
+        model: A module of one input -> [k] or a scalar, in `eval` (see `functional`). Modules of
+            equal structure share what was compiled, unless they hold more than parameters.
+        x1: Inputs, [n1, d], or images [n1, height, width, channels], or of any shape [n1, …].
+        x2: Inputs of the same shape but for their number.
+        memory: Bytes that what is kept of the inputs may take at a time.
+
+    Returns:
+        K(θ), equal to `ntk_jacobian(*functional(model), x1, x2)`.
+
+    Raises:
+        ValueError: If a parameter enters by anything but products, convolutions, sums and scalings;
+            the message names it, and `ntk_jacobian` takes the model. If a part is in training, the
+            inputs do not fit together, or the memory does not hold two of them.
+
+    Source: `docs/theory.md` §3.2.
+    """
+    return structured(*functional(model), x1, x2, memory=memory)
 
 
 def mlp(init: Init) -> Callable[[Params, Float[Array, "d"]], Float[Array, "k"]]:

@@ -31,6 +31,8 @@ def test_exact_models_of_other_libraries():
         "nnx": (4, 4, 2, 2),
         "linen": (3, 3, 2, 2),
         "equinox": (4, 4, 2, 2),
+        "structured": (4, 4, 2, 2),
+        "structured_of_any": (4, 4, 2, 2),
     }
     for k in kernels.values():
         n = k.shape[0] * k.shape[2]

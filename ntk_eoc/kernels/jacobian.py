@@ -48,18 +48,32 @@ def _blocks(x: Array, size: int) -> Array:
     return x[rows].reshape(count, size, *x.shape[1:])
 
 
-@partial(jax.jit, static_argnames=("f", "size"))
-def _ntk(f: Function, params: Any, x1: Array, x2: Array, size: int) -> Array:
-    jacobians = jax.vmap(partial(_jacobian, f), (None, 0))
+def in_blocks(
+    features: Callable[[Array], Any],
+    contract: Callable[[Any, Any], Array],
+    x1: Array,
+    x2: Array,
+    size: int,
+) -> Float[Array, "n1 n2 k k"]:
+    """Return contract(features(x1), features(x2)) of `size` inputs a side at a time.
+
+    What is kept of x2 is made again for every block of x1.
+    """
 
     def row(block1: Array) -> Array:
-        j1 = jacobians(params, block1)
-        return lax.map(lambda block2: _contract(j1, jacobians(params, block2)), _blocks(x2, size))
+        one = features(block1)
+        return lax.map(lambda block2: contract(one, features(block2)), _blocks(x2, size))
 
     tiles = lax.map(row, _blocks(x1, size))  # [blocks1, blocks2, size, size, k, k]
     rows, cols, k = tiles.shape[0] * size, tiles.shape[1] * size, tiles.shape[-1]
     kernel = tiles.swapaxes(1, 2).reshape(rows, cols, k, k)
     return kernel[: x1.shape[0], : x2.shape[0]]
+
+
+@partial(jax.jit, static_argnames=("f", "size"))
+def _ntk(f: Function, params: Any, x1: Array, x2: Array, size: int) -> Array:
+    jacobians = jax.vmap(partial(_jacobian, f), (None, 0))
+    return in_blocks(partial(jacobians, params), _contract, x1, x2, size)
 
 
 def ntk_jacobian(
