@@ -32,7 +32,7 @@ The network:
 
 Laws of eigenvalues:
 
-    SpectralLaw                  density, cdf, quantiles, support, atoms, moments
+    SpectralLaw                  density, cdf, quantiles, draws, moments, plot, save
     quadratic_scaling_law        the law of the two-layer NTK with n ~ d p
     gram_law, marchenko_pastur, free_multiplicative_convolution
 
@@ -81,8 +81,9 @@ if TYPE_CHECKING:
     from ntk_eoc.kernels.sampled import ntk_sampled
     from ntk_eoc.kernels.vector_product import ntk_vector_product
     from ntk_eoc.network import MLP, draw_params, functional, mlp, ntk_structured, widths
+    from ntk_eoc.spectra.densities import marchenko_pastur
     from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
-    from ntk_eoc.spectra.laws import SpectralLaw, marchenko_pastur
+    from ntk_eoc.spectra.laws import SpectralLaw
     from ntk_eoc.spectra.quadratic_scaling_law import quadratic_scaling_law
 
 __version__ = "0.1.0"
@@ -110,7 +111,7 @@ _HOME = {
     "mean_shift": "finite_width.mean_shift",
     "widths_for": "finite_width.widths_for",
     "SpectralLaw": "spectra.laws",
-    "marchenko_pastur": "spectra.laws",
+    "marchenko_pastur": "spectra.densities",
     "gram_law": "spectra.free_convolution",
     "free_multiplicative_convolution": "spectra.free_convolution",
     "quadratic_scaling_law": "spectra.quadratic_scaling_law",

@@ -18,7 +18,7 @@ act = ne.Activation("softbend", lambda s: jnp.tanh(s) + s**2 / 4)
 gamma1, gamma2 = 0.5, 1.0
 law = ne.quadratic_scaling_law(act, gamma1=gamma1, gamma2=gamma2)
 print("support", [(round(a, 3), round(b, 3)) for a, b in law.support])
-print(f"mean {law.moment(1):.4f}, second moment {law.moment(2):.4f}")
+print(f"mean {law.mean:.4f}, second moment {law.moment(2):.4f}")
 
 # %% [markdown]
 # A law knows its density, distribution function, support, atoms and moments:

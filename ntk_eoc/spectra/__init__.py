@@ -8,14 +8,12 @@ from ntk_eoc.spectra.deep_limit import (
     inverse_distance_kernel,
     ntk_spectrum,
 )
+from ntk_eoc.spectra.densities import from_density, marchenko_pastur, uniform
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
 from ntk_eoc.spectra.laws import (
     SpectralLaw,
     from_atoms,
-    from_density,
-    marchenko_pastur,
-    uniform,
 )
 from ntk_eoc.spectra.quadratic_scaling_law import outliers, quadratic_scaling_law
 

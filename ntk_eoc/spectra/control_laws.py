@@ -10,10 +10,11 @@ import numpy as np
 
 from ntk_eoc.activations import Activation
 from ntk_eoc.spectra.covariance_law import covariance_law
+from ntk_eoc.spectra.densities import marchenko_pastur
 from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
 from ntk_eoc.spectra.gauss_rules import gauss_rule
 from ntk_eoc.spectra.law_algebra import scaled
-from ntk_eoc.spectra.laws import Numbers, SpectralLaw, from_atoms, marchenko_pastur
+from ntk_eoc.spectra.laws import Numbers, SpectralLaw, from_atoms
 from ntk_eoc.spectra.quadratic_scaling_law import coefficients, quadratic_scaling_law, weights_law
 
 NEURONS, POINTS = 512, 48  # of the matrix that stands for an unknown law, and of its Gauss rule

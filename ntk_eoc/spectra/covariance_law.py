@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ntk_eoc.spectra.covariance_transform import Squares, highest_point, limit
+from ntk_eoc.spectra.densities import marchenko_pastur
 from ntk_eoc.spectra.free_convolution import Curve, gram_curve, gram_law, invert
 from ntk_eoc.spectra.gauss_rules import gauss_rule, rule_of_moments
 from ntk_eoc.spectra.law_algebra import classical_convolution, mixture, scaled
@@ -29,7 +30,6 @@ from ntk_eoc.spectra.laws import (
     SpectralLaw,
     from_atoms,
     gathered,
-    marchenko_pastur,
 )
 from ntk_eoc.spectra.piecewise import PiecewiseDensity, cauchy, interpolate, resolve, weighted
 
@@ -61,7 +61,7 @@ def _of_pairs(shift: float, c1: float, gamma2: float, squares: SpectralLaw) -> S
         singular.points[singular.points > 0],
         singular.masses[singular.points > 0] / rank,
         singular.pieces,
-        lambda s: singular.density(s) / rank,
+        partial(_share, singular, rank),
     )
     pairs = scaled(classical_convolution(positive, positive), c1**2, shift)
     single = scaled(positive, c1**2, shift)
@@ -69,6 +69,10 @@ def _of_pairs(shift: float, c1: float, gamma2: float, squares: SpectralLaw) -> S
     of_pairs, of_single = rank**2 / (2 * gamma2), rank * (1 - rank) / gamma2
     rest = max(1 - of_pairs - of_single, 0.0)
     return mixture([of_pairs, of_single, rest], [pairs, single, from_atoms([shift])])
+
+
+def _share(law: SpectralLaw, rank: float, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    return law.density(x) / rank
 
 
 def covariance_law(nu2: float, c1: float, gamma2: float, squares: SpectralLaw) -> SpectralLaw:

@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float
 
 from ntk_eoc.checks import require, require_number
-from ntk_eoc.spectra.laws import EMPTY, GaussRuled, MarchenkoPastur, Moments, SpectralLaw, gathered
+from ntk_eoc.spectra.densities import MarchenkoPastur
+from ntk_eoc.spectra.laws import EMPTY, GaussRuled, Moments, SpectralLaw, gathered
 from ntk_eoc.spectra.population import integrals
 from ntk_eoc.spectra.stretches import stretches
 
@@ -277,7 +278,11 @@ def free_multiplicative_convolution(first: SpectralLaw, second: SpectralLaw) -> 
     curve = gram_curve(_checked(mu), 1 / c)
     zero = max(0.0, 1 - _positive_mass(mu), 1 - 1 / c)
     points, masses = (np.array([0.0]), np.array([zero])) if zero > 1e-14 else (EMPTY, EMPTY)
-    density = lambda x: _gram_density(curve, x / c) / c**2  # noqa: E731
+    density = partial(_product_density, curve, c)
     mean, square = _moments(mu, 1 / c)
     known = (mean, c * square)
     return SpectralLaw(points, masses, c * curve.edges_x, density, _doubt(mu, curve), known)
+
+
+def _product_density(curve: Curve, c: float, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    return _gram_density(curve, x / c) / c**2

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.spectra.laws import EMPTY, NO_PIECES, SpectralLaw, gathered
-from ntk_eoc.spectra.piecewise import interpolate
+from ntk_eoc.spectra.piecewise import Density, interpolate
 
 
 def _cut(
@@ -36,10 +36,16 @@ def scaled(law: SpectralLaw, factor: float, shift: float = 0.0) -> SpectralLaw:
         factor * law.points + shift,
         law.masses,
         factor * law.pieces + shift,
-        None if pdf is None else lambda x: pdf((x - shift) / factor) / factor,
+        None if pdf is None else partial(_scaled_density, pdf, factor, shift),
         law.doubt,
         known,
     )
+
+
+def _scaled_density(
+    pdf: Density, factor: float, shift: float, x: Float[np.ndarray, "k"]
+) -> Float[np.ndarray, "k"]:
+    return pdf((x - shift) / factor) / factor
 
 
 def mixture(weights: Sequence[float], laws: Sequence[SpectralLaw]) -> SpectralLaw:
@@ -52,13 +58,15 @@ def mixture(weights: Sequence[float], laws: Sequence[SpectralLaw]) -> SpectralLa
         np.concatenate([x * law.masses for x, law in used]),
     )
     pieces = _cut(np.concatenate([law.pieces for _, law in used]), EMPTY)
-
-    def pdf(x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-        return sum((w * law.density(x) for w, law in used), np.zeros(x.shape))
-
     doubt = sum(w * law.doubt for w, law in used)
     mean, second = (sum(w * law.moments[k] for w, law in used) for k in (0, 1))
-    return SpectralLaw(points, masses, pieces, pdf, doubt, (mean, second))
+    return SpectralLaw(points, masses, pieces, partial(_mixed, used), doubt, (mean, second))
+
+
+def _mixed(
+    used: list[tuple[float, SpectralLaw]], x: Float[np.ndarray, "k"]
+) -> Float[np.ndarray, "k"]:
+    return sum((w * law.density(x) for w, law in used), np.zeros(x.shape))
 
 
 def squared(law: SpectralLaw) -> SpectralLaw:
@@ -66,12 +74,13 @@ def squared(law: SpectralLaw) -> SpectralLaw:
     halves = [[max(a, 0.0) ** 2, b**2] for a, b in law.pieces if b > 0]
     halves += [[min(b, 0.0) ** 2, a**2] for a, b in law.pieces if a < 0]
     pieces = _cut(np.array(halves, np.float64).reshape(-1, 2), EMPTY)
+    density = partial(_squared_density, law)
+    return SpectralLaw(*gathered(law.points**2, law.masses), pieces, density, law.doubt)
 
-    def pdf(x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-        root = np.sqrt(x)
-        return (law.density(root) + law.density(-root)) / (2 * root)
 
-    return SpectralLaw(*gathered(law.points**2, law.masses), pieces, pdf, law.doubt)
+def _squared_density(law: SpectralLaw, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    root = np.sqrt(x)
+    return (law.density(root) + law.density(-root)) / (2 * root)
 
 
 # Half of [0, 1] by panels in r, y = r², that shrink towards 0: the ends of the integrand are

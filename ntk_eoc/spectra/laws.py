@@ -7,16 +7,18 @@ JAX.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Array, Complex, Float, Key
 from numpy.typing import ArrayLike
 
-from ntk_eoc.checks import require, require_count, require_number
+from ntk_eoc.checks import require, require_count
 from ntk_eoc.spectra.piecewise import (
     Density,
     PiecewiseDensity,
@@ -26,6 +28,9 @@ from ntk_eoc.spectra.piecewise import (
     weighted,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Moments = tuple[float, float]  # mean and second moment
 
 MASS_TOLERANCE = 1e-8
@@ -34,7 +39,7 @@ NO_PIECES = np.zeros((0, 2))
 Numbers = ArrayLike | Sequence[Any]  # what `np.asarray` takes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SpectralLaw:
     """A probability law on a bounded part of the line. Build it with the functions below.
 
@@ -160,6 +165,41 @@ class SpectralLaw:
         """Mean and second moment, those known beforehand if they are."""
         return self.known or (self.moment(1), self.moment(2))
 
+    @property
+    def mean(self) -> float:
+        """∫ t."""
+        return self.moments[0]
+
+    def sample(self, key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Float[np.ndarray, "..."]:
+        """Independent draws of the law, `quantile` of uniform numbers of 53 random bits."""
+        high, low = np.asarray(jax.random.bits(key, (2, *shape), np.uint32)).astype(np.uint64)
+        return self.quantile(((high << 21) | (low >> 11)) * 2.0**-53)
+
+    def plot(self, ax: "Axes | None" = None, **line: Any) -> "Axes":
+        """Draw the density, and each atom as an arrow of its mass; see `law_views.plot`."""
+        from ntk_eoc.spectra import law_views
+
+        return law_views.plot(self, ax, **line)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the law to a .npz file; see `law_files.save`."""
+        from ntk_eoc.spectra import law_files
+
+        return law_files.save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> "SpectralLaw":
+        """Return the law that `save` wrote; see `law_files.load`."""
+        from ntk_eoc.spectra import law_files
+
+        return law_files.load(path)
+
+    def __repr__(self) -> str:
+        """What it is in a line: mean, support, atoms, and its status unless that is "ok"."""
+        from ntk_eoc.spectra import law_views
+
+        return law_views.told(self)
+
     def stieltjes(self, z: Numbers) -> Complex[np.ndarray, "..."]:
         """∫ (t − z)^{-1} for Im z >= 0; at real z the limit from above, to about 1e-8."""
         z = np.asarray(z, np.complex128)
@@ -180,14 +220,7 @@ class SpectralLaw:
         return from_atoms(points, masses)
 
 
-@dataclass(frozen=True, eq=False)
-class MarchenkoPastur(SpectralLaw):
-    """The Marchenko–Pastur law, which knows its ratio. Build it with `marchenko_pastur`."""
-
-    ratio: float = 1.0
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GaussRuled(SpectralLaw):
     """A law some of whose atoms are a Gauss rule for a density: exact against analytic functions.
 
@@ -228,60 +261,3 @@ def gathered(
     """Ascending places and their masses, those of equal points added."""
     places, where = np.unique(points, return_inverse=True)
     return places, np.bincount(where, masses, len(places)).astype(np.float64)
-
-
-def from_density(pdf: Callable[[Any], Any], support: Numbers) -> SpectralLaw:
-    """Return the law with the density `pdf` on bounded intervals.
-
-    Args:
-        pdf: The density, of a NumPy array of points strictly inside the intervals.
-        support: Intervals [[a, b], …], ascending and disjoint; let one end wherever the density
-            is not smooth.
-
-    Raises:
-        ValueError: If an interval is unbounded (its moments may be infinite; no law with infinite
-            moments is taken) or the density does not integrate to 1.
-    """
-    pieces = np.asarray(support, np.float64).reshape(-1, 2)
-    require(bool(np.all(np.isfinite(pieces))), "support", "bounded: all moments finite", support)
-    ends = pieces.ravel()
-    require(
-        ends.size > 0 and bool(np.all(np.diff(ends) >= 0) and np.all(ends[1::2] > ends[::2])),
-        "support",
-        "ascending intervals a < b",
-        support,
-    )
-    law = SpectralLaw(EMPTY, EMPTY, pieces, lambda x: np.asarray(pdf(x), np.float64))
-    require(law.error < 1e-6, "pdf", "a density of integral 1", 1 - law.error)
-    return law
-
-
-def uniform(a: float, b: float) -> SpectralLaw:
-    """Return the uniform law on [a, b]."""
-    a, b = require_number("a", a), require_number("b", b)
-    require(a < b, "b", f"> a = {a}", b)
-    return from_density(lambda x: np.full(x.shape, 1 / (b - a)), [[a, b]])
-
-
-def _marchenko_pastur_density(c: float, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-    a, b = (1 - math.sqrt(c)) ** 2, (1 + math.sqrt(c)) ** 2
-    inside = np.maximum((x - a) * (b - x), 0.0)
-    return np.sqrt(inside) / (2 * np.pi * c * np.maximum(x, 1e-300))
-
-
-def marchenko_pastur(c: float) -> MarchenkoPastur:
-    """Return the limit law of GGᵀ/N, G of size M × N with i.i.d. standard entries, M/N → c.
-
-    Density √((x − a)(b − x))/(2π c x) on [a, b] = [(1 − √c)², (1 + √c)²], mean 1, variance c,
-    and for c > 1 an atom of mass 1 − 1/c at 0.
-
-    Raises:
-        ValueError: If c is not positive.
-    """
-    c = require_number("c", c)
-    require(c > 0, "c", "> 0", c)
-    atom = np.array([0.0]) if c > 1 else EMPTY
-    mass = np.array([1 - 1 / c]) if c > 1 else EMPTY
-    pieces = np.array([[(1 - math.sqrt(c)) ** 2, (1 + math.sqrt(c)) ** 2]])
-    density, known = partial(_marchenko_pastur_density, c), (1.0, 1 + c)
-    return MarchenkoPastur(atom, mass, pieces, density, known=known, ratio=c)

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float, Key
 
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_count, unknown_name
-from ntk_eoc.spectra.laws import SpectralLaw, from_atoms, uniform
+from ntk_eoc.spectra.densities import uniform
+from ntk_eoc.spectra.laws import SpectralLaw, from_atoms
 
 ENTRIES: dict[str, Callable[..., Array]] = {
     "gaussian": jax.random.normal,

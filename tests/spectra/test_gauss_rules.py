@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from ntk_eoc.spectra.densities import uniform
 from ntk_eoc.spectra.gauss_rules import gauss_rule, rule_of_moments
-from ntk_eoc.spectra.laws import from_atoms, uniform
+from ntk_eoc.spectra.laws import from_atoms
 
 
 def second_kind(x, k):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import ntk_eoc as ne
+from ntk_eoc.spectra.densities import marchenko_pastur, uniform
 from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
-from ntk_eoc.spectra.laws import SpectralLaw, from_atoms, marchenko_pastur, uniform
+from ntk_eoc.spectra.laws import SpectralLaw, from_atoms
 from ntk_eoc.spectra.quadratic_scaling_law import coefficients, quadratic_scaling_law
 
 QUADRATIC = ne.Activation("quadratic", lambda s: s * s / 2)

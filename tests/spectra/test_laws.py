@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.polynomial import Polynomial
 
+from ntk_eoc.spectra.densities import from_density, marchenko_pastur, uniform
 from ntk_eoc.spectra.free_convolution import (
     free_multiplicative_convolution,
     gram_law,
@@ -14,9 +15,6 @@ from ntk_eoc.spectra.free_convolution import (
 from ntk_eoc.spectra.law_algebra import classical_convolution, mixture, scaled, squared
 from ntk_eoc.spectra.laws import (
     SpectralLaw,
-    from_density,
-    marchenko_pastur,
-    uniform,
 )
 
 DECADES = np.geomspace(1e-2, 1e2, 500)

@@ -8,11 +8,12 @@ import pytest
 import ntk_eoc as ne
 from ntk_eoc.spectra import covariance_transform, lanczos, two_layer
 from ntk_eoc.spectra.covariance_law import covariance_law, general_law
+from ntk_eoc.spectra.densities import marchenko_pastur, uniform
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
 from ntk_eoc.spectra.gauss_rules import gauss_rule
 from ntk_eoc.spectra.law_algebra import scaled
-from ntk_eoc.spectra.laws import SpectralLaw, from_atoms, marchenko_pastur, uniform
+from ntk_eoc.spectra.laws import SpectralLaw, from_atoms
 from ntk_eoc.spectra.quadratic_scaling_law import coefficients, outliers, quadratic_scaling_law
 
 ABS, RELU = ne.activation("abs"), ne.activation("relu")
