@@ -61,16 +61,17 @@ def load(path: str | Path) -> SpectralLaw:
             raise ValueError(f"its kind is {arrays['kind']}")
         parts = [arrays[f"panels_{name}"] for name in _PANELS if "panels_origin" in arrays]
         known = tuple(arrays["known"].tolist()) or None
-        law = [arrays[name] for name in ("points", "masses", "pieces")]
+        points, masses, pieces = (arrays[name] for name in ("points", "masses", "pieces"))
         doubt = float(arrays["doubt"])
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"`path` must be a file that SpectralLaw.save wrote, got '{path}': {error}."
         ) from None
     if not parts:
-        return SpectralLaw(*law, None, doubt, known)
+        return SpectralLaw(points, masses, pieces, None, doubt, known)
     panels = PiecewiseDensity(*parts)
-    loaded = SpectralLaw(*law, partial(interpolate, panels), doubt, known)
+    density = partial(interpolate, panels)
+    loaded = SpectralLaw(points, masses, pieces, density, doubt, known)
     loaded.__dict__["panels"] = panels  # the very same, not those of the interpolated density
     return loaded
 
