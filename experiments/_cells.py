@@ -22,6 +22,7 @@ WORDS = {
     "two_valued": "½, 3/2",
     "uniform": "U[½, 3/2]",
     "rademacher": "±1",
+    "split": "1, √30",
 }
 """What figures call laws of inputs and of output weights, where that is not their name."""
 
