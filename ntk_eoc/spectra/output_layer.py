@@ -23,8 +23,9 @@ from ntk_eoc.gaussian import plan
 from ntk_eoc.gaussian.rules import FINE_1D, mean
 from ntk_eoc.precision import in_float64
 from ntk_eoc.spectra.covariance_law import singular_law
+from ntk_eoc.spectra.densities import marchenko_pastur
 from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution
-from ntk_eoc.spectra.laws import Numbers, SpectralLaw, from_atoms, marchenko_pastur
+from ntk_eoc.spectra.laws import Numbers, SpectralLaw, from_atoms
 from ntk_eoc.spectra.quadratic_scaling_law import coefficients, weights_law
 
 
