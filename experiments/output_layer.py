@@ -21,7 +21,7 @@ from ntk_eoc.report import style
 from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov
-from ntk_eoc.spectra.output_layer import whole_outliers
+from ntk_eoc.spectra.output_outliers import whole_outliers
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
