@@ -50,6 +50,37 @@ def finite(
     return result
 
 
+def series(
+    nu2: float,
+    c1: float,
+    w: Float[np.ndarray, "d p"],
+    output_weights: Float[np.ndarray, "p"],
+    z: float,
+    terms: int = 200,
+) -> float:
+    """Return `finite` up to O(1/d) at a real z < 0, as a series in the transposed term.
+
+    With Y = c_1² W̃ᵀW̃/d, R = (ν²D² + Y − z)^{-1} and τ = tr/p it is
+
+        S(z) = τ(R) + γ₂ Σ_{k>=1} τ(R (Y R)^k) τ((Y R)^k),
+
+    for A ↦ (c_1²/d) W̃ Aᵀ W̃ applied 2k times has the trace of a product of two traces, and applied
+    an odd number of times that of one, which is smaller by 1/d. All terms are positive.
+    """
+    d, p = w.shape
+    tilde = w * output_weights
+    y = c1**2 / d * tilde.T @ tilde
+    r = np.linalg.inv(nu2 * np.diag(output_weights**2) + y - z * np.eye(p))
+    total, power, step = np.trace(r) / p, np.eye(p), y @ r
+    for _ in range(terms):
+        power = power @ step
+        more = p / d * (np.trace(r @ power) / p) * (np.trace(power) / p)
+        total += more
+        if more < 1e-15 * total:
+            break
+    return float(total)
+
+
 def lowest_edge(
     beta: Float[np.ndarray, "*k j"], mass: Float[np.ndarray, "j"], gamma2: float
 ) -> Float[np.ndarray, "*k"]:
