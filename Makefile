@@ -13,7 +13,7 @@ comma := ,
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run study paper test test-all lint smoke figures refresh docs bench
+.PHONY: help install run study paper all-figures test test-all lint smoke figures refresh docs bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -51,13 +51,30 @@ study: $(RUN)  ## Run the study behind docs/concentration.md; again to resume
 	  $(BIN)/ntk-eoc run configs/$$name.toml --out out/$$name --workers $(WORKERS) && \
 	  $(BIN)/ntk-eoc figures out/$$name || exit 1; done
 
-PAPER := $(filter-out %_small,$(basename $(notdir $(wildcard configs/*.toml))))
+# Figure 1 of [C], Figure 1 of [S], the panels of [Q]. NAME1.csv in the folder PUBLISHED holds the
+# points published for NAME; without it a figure has those that its experiment quotes.
+PAPER := $(notdir $(basename $(wildcard \
+  $(addprefix configs/,concentration_figure.toml spectrum_figure.toml quadratic_panels.toml))))
+PUBLISHED ?= published
+points = $(if $(wildcard $(PUBLISHED)/$(1)1.csv),--set fixed.published=$(abspath $(PUBLISHED)/$(1)1.csv))
 
-paper: $(RUN)  ## Run every full config and write one page of all: out/report.html
-	for name in $(PAPER); do \
+define run_of_paper
+	$(BIN)/ntk-eoc run configs/$(1).toml --out out/paper/$(1) --workers $(WORKERS) --figures \
+	  $(call points,$(1))
+
+endef
+
+paper: $(RUN)  ## Draw the three papers' figures with PUBLISHED points: out/paper.html; again to resume
+	$(foreach name,$(PAPER),$(call run_of_paper,$(name)))
+	$(BIN)/ntk-eoc page $(PAPER:%=out/paper/%) --to out/paper.html
+
+ALL := $(filter-out %_small,$(basename $(notdir $(wildcard configs/*.toml))))
+
+all-figures: $(RUN)  ## Run every full config (hours) and write one page of all: out/report.html
+	for name in $(ALL); do \
 	  $(BIN)/ntk-eoc run configs/$$name.toml --out out/$$name --workers $(WORKERS) --figures || \
 	  echo "$$name: the page says what failed"; done
-	$(BIN)/ntk-eoc page $(PAPER:%=out/%) --to out/report.html
+	$(BIN)/ntk-eoc page $(ALL:%=out/%) --to out/report.html
 
 docs: $(DOCS)  ## Run the tutorials and build the documentation: out/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
