@@ -75,11 +75,11 @@ def measure(cell: Cell) -> dict[str, Any]:
     return {name: np.array(column).T for name, column in zip(names, zip(*rows), strict=True)}  # noqa: B905
 
 
-def _curves(ax: Axes, records: Records, of: Any) -> None:
+def _curves(ax: Axes, records: Records, of: Any, line: Any = "-") -> None:
     looks = style.ramp(records.values("delta"))
     for record in records:
         color = looks[record.cell.delta]["color"]
-        ax.plot(record.cell.depths, of(record), color=color, linewidth=0.9)
+        ax.plot(record.cell.depths, of(record), color=color, linestyle=line, linewidth=0.9)
     style.log_axes(ax)
     ax.set_xlabel("depth $l$")
 
@@ -90,13 +90,16 @@ def draw(records: Records) -> Figure:
     ok = records.ok
     _curves(axes[0], ok, lambda r: r.arrays["gap"])
     axes[0].set_ylabel("least distance from the bound")
-    axes[0].set_title("the upper side holds at every angle")
-    _curves(axes[1], ok, lambda r: r.arrays["lower"][0])
-    axes[1].set_ylabel(r"constant of $\Delta^{-2}/l$, $\theta$ in [0.5, π/2]")
-    axes[1].set_title("the lower side has one, apart")
-    _curves(axes[2], ok, lambda r: r.arrays["expansion"][1] / r.cell.delta)
-    axes[2].set_ylabel(r"error of the expansion$/\Delta$, $\theta\leq\pi/2$")
-    axes[2].set_title("± O(1) grows with log w alone")
+    axes[0].set_title("the upper side holds")
+    for region, line in ((0, style.LINES[0]), (1, style.LINES[2])):
+        _curves(axes[1], ok, lambda r, i=region: r.arrays["scaled"][i], line)
+        _curves(axes[2], ok, lambda r, i=region: r.arrays["expansion"][i], line)
+        style.entry(axes[2], list(REGIONS)[region], color="0.4", linestyle=line)
+    axes[1].set_ylabel(r"$C$ of $C\,w^2\Delta^{-2}/l$")
+    axes[1].set_title("the lower side needs w²")
+    axes[2].set_ylabel("error of the expansion")
+    axes[2].set_title("± O(1) is ± log w")
+    axes[2].legend()
     looks = style.ramp(ok.values("delta"))
     ends = [min(looks), max(looks)]
     for delta in ends:

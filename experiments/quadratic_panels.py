@@ -158,8 +158,9 @@ def _both(cell: Any) -> str:
 
 
 def _proportions(ax: Axes, records: Records) -> None:
-    varied = [name for name in records.values("output_weights") if name != "identity"]
-    cells = records.where(slope="s", output_weights=varied[0]) if varied else records
+    drawn = records.where(proportions="random")
+    names = drawn.values("output_weights") if len(drawn) else ["identity"]
+    cells = records.where(slope="s", output_weights=names[0])
     sweep = cells.where(gamma1=cells.values("gamma1")[0])
     for how, look in style.looks(list(HOW)).items():
         own = sweep.where(proportions=how)
@@ -188,9 +189,11 @@ def _distances(ax: Axes, records: Records) -> None:
         values = [record.arrays["controls"][:, i].mean() for record in cells]
         ax.plot(at, values, marker, color=color, linestyle="none", label=name)
     style.log(ax.yaxis)
-    ax.set(xlabel="cell, in the table's order", ylabel="Kolmogorov distance")
+    ax.set_xticks(at, [str(i + 1) for i in at])
+    ax.set_ylim(ax.get_ylim()[0] / 8, None)
+    ax.set(xlabel="row of the table", ylabel="Kolmogorov distance")
     ax.set_title("the law, and what it is not")
-    ax.legend(fontsize=style.SMALL)
+    ax.legend(fontsize=style.SMALL, loc="lower left")
 
 
 def draw(records: Records) -> Figure:

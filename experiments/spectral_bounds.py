@@ -116,7 +116,7 @@ def _beside(ax: Axes, records: Records) -> None:
         ylim=(0.02, 50), xlabel=r"$l\,\Delta\,u_{\min}$", ylabel="condition number, over the true"
     )
     ax.set_title("bounds and approximations")
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower right", handlelength=2)
 
 
 def _constants(ax: Axes, records: Records) -> None:
@@ -173,7 +173,7 @@ def _with_n(ax: Axes, records: Records, shown: tuple[int, ...] = (8, 64, 512, 40
     style.log_axes(ax)
     ax.set(xlabel="points $n$", ylabel="condition number")
     ax.set_title(f"against n, {cells[0].cell.data}")
-    ax.legend()
+    ax.legend(loc="lower right")
 
 
 def _participation(ax: Axes, records: Records) -> None:
