@@ -129,7 +129,7 @@ def draw(records: Records) -> Figure:
 def tables(records: Records) -> dict[str, Table]:
     """Distances at every d beside the controls'; the fits of a + b/d."""
     rows, fits = [], []
-    for (name, d), cells in records.ok.group("activation", "d"):
+    for (name, d), cells in sorted(records.ok.group("activation", "d"), key=lambda one: one[0]):
         law = mean(cells.stack("kolmogorov_law"))
         area = Quantile(*interval(cells.stack("wasserstein_law")))
         beside = [mean(cells.stack(f"kolmogorov_{one}")).mean for one in Controls._fields]

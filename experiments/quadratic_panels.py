@@ -170,8 +170,9 @@ def _proportions(ax: Axes, records: Records) -> None:
             curves.bars(ax, np.array(xs, float), draws, label=label, **look)
     style.log_axes(ax, cells.values("side"))
     ax.set(xlabel=r"$\sqrt{dp}$", ylabel="Kolmogorov distance")
+    ax.set_ylim(ax.get_ylim()[0] / 2, None)
     ax.set_title("D in exact proportions, or drawn")
-    ax.legend()
+    ax.legend(loc="lower left", handlelength=1.5)
 
 
 def _place(record: Any) -> tuple[Any, ...]:
@@ -190,7 +191,7 @@ def _distances(ax: Axes, records: Records) -> None:
         ax.plot(at, values, marker, color=color, linestyle="none", label=name)
     style.log(ax.yaxis)
     ax.set_xticks(at, [str(i + 1) for i in at])
-    ax.set_ylim(ax.get_ylim()[0] / 8, None)
+    ax.set_ylim(ax.get_ylim()[0] / 20, None)
     ax.set(xlabel="row of the table", ylabel="Kolmogorov distance")
     ax.set_title("the law, and what it is not")
     ax.legend(fontsize=style.SMALL, loc="lower left")
