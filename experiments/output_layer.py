@@ -86,7 +86,6 @@ def _panel(ax: Axes, cells: Records, name: str) -> None:
             ax.plot(rank, row / d, ".", color=color, markersize=1.8)
         ax.plot(rank[8:], predicted / d, color=color, linewidth=0.9, label=f"$d={d}$")
     style.log(ax.yaxis)
-    ax.set(xlabel="rank among those predicted")
     ax.set_title(name)
 
 
@@ -94,15 +93,19 @@ def draw(records: Records) -> Figure:
     """Draw the largest eigenvalues over d beside the predicted ones, a panel an activation."""
     ok = records.ok
     groups = [cells for _, cells in ok.group("activation", "output_weights")]
-    figure, axes = style.panels(max(2, len(groups)), height=2.5, squeeze=False)
-    for ax, cells in zip(axes[0], groups, strict=False):
+    columns = min(3, max(2, len(groups)))
+    figure, axes = style.panels(columns, -(-len(groups) // columns), height=2.2, squeeze=False)
+    for ax, cells in zip(axes.ravel(), groups, strict=False):
         cell = cells[0].cell
         _panel(ax, cells, f"{style.word(cell.activation)}, $D$: {WORDS[cell.output_weights]}")
-    axes[0, 0].set_ylabel("eigenvalue$/d$")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("eigenvalue$/d$")
+    for ax in axes[-1]:
+        ax.set_xlabel("rank among those predicted")
     axes[0, 0].legend()
-    for ax in axes[0, len(groups) :]:
+    for ax in axes.ravel()[len(groups) :]:
         ax.set_axis_off()
-    style.letter(axes[0, : len(groups)])
+    style.letter(axes.ravel()[: len(groups)])
     dots = "dots: the largest eigenvalues of each draw, eight of the bulk among them (rank < 0)"
     style.footnote(figure, dots, "lines: predicted, none fitted")
     return figure

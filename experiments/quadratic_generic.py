@@ -23,17 +23,12 @@ from ntk_eoc.estimates import Exponent, Quantile, interval, mean
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import two_layer
-from ntk_eoc.spectra.control_laws import Controls, control_laws
+from ntk_eoc.spectra.control_laws import WORDS, Controls, control_laws
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
-WORDS = {
-    "without_transposed": "without the transposed term",
-    "matched": "Marchenko–Pastur, two moments",
-    "textbook": "MP ⊠ μ",
-}
 cubic = ne.Activation(
     "cubic", lambda s: s**3 / 6 + s**2 / 2 - s / 2, derivative=lambda s: s * s / 2 + s - 0.5
 )  # c_0 = 0, c_1 = 1, ν² = ½

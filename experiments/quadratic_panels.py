@@ -23,6 +23,7 @@ from ntk_eoc.estimates import Quantile, interval, mean
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import two_layer
+from ntk_eoc.spectra.control_laws import WORDS as CONTROLS
 from ntk_eoc.spectra.control_laws import control_laws
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
@@ -41,7 +42,6 @@ SLOPES = {
 """φ' → φ."""
 HOW = {"exact": two_layer.even_weights, "random": two_layer.output_weights}
 BINS = 48
-CONTROLS = ("without the transposed term", "Marchenko–Pastur, two moments", "MP ⊠ μ")
 
 
 class Cell(config.Cell):
@@ -77,13 +77,14 @@ def _grid(law: ne.SpectralLaw) -> np.ndarray:
 def measure(cell: Cell) -> dict[str, Any]:
     """Draw matrices; return their distances from the law, [s], and from the controls, [s, 3].
 
-    The law is that at D's law, whichever way D is drawn.
+    The law is that at D's law, whichever way D is drawn; for a random D there are no controls.
     """
     (n, d, p), act = size_of(cell), SLOPES[cell.slope]
     weights = two_layer.WEIGHTS[cell.output_weights]()
     ratios = n / (d * p), p / d
     law = ne.quadratic_scaling_law(act, *ratios, weights)
-    controls = control_laws(act, *ratios, weights)
+    exact = cell.proportions == "exact"
+    controls = control_laws(act, *ratios, weights) if exact else ()
     count = outliers(act, n, d, p, weights).number
     edges = np.linspace(0, np.sqrt(1.1 * law.bounds[1]), BINS + 1) ** 2
     rows = []
@@ -137,6 +138,9 @@ def _curve(ax: Axes, record: Any, color: Any, label: str) -> None:
 
 def _panel(ax: Axes, records: Any, label: Any, title: str) -> None:
     cells = sorted(records, key=lambda r: (r.cell.gamma1, r.cell.gamma2))
+    if not cells:
+        ax.set_axis_off()
+        return
     looks = style.ramp(range(len(cells)))
     for i, record in enumerate(cells):
         _curve(ax, record, looks[i]["color"], label(record.cell))
@@ -185,7 +189,7 @@ def _distances(ax: Axes, records: Records) -> None:
     at = np.arange(len(cells))
     found = [record.arrays["kolmogorov"] for record in cells]
     curves.bars(ax, at, found, marker="o", linestyle="none", color="k", label="the law")
-    marks = zip(CONTROLS, style.MARKERS[1:], style.COLORS, strict=False)
+    marks = zip(CONTROLS.values(), style.MARKERS[1:], style.COLORS, strict=False)
     for i, (name, marker, color) in enumerate(marks):
         values = [record.arrays["controls"][:, i].mean() for record in cells]
         ax.plot(at, values, marker, color=color, linestyle="none", label=name)
@@ -248,7 +252,7 @@ def tables(records: Records) -> dict[str, Table]:
             ways.append((WORDS[weights], p, how, mean(own.stack("kolmogorov"))))
     heads = ("φ'", "D", "γ₁", "γ₂")
     return {
-        "": Table((*heads, "d", "Kolmogorov", "Wasserstein, 95 %", *CONTROLS), rows),
+        "": Table((*heads, "d", "Kolmogorov", "Wasserstein, 95 %", *CONTROLS.values()), rows),
         "edges": Table((*heads, "support", "error of the masses"), edges),
         "proportions": Table(("D", "p", "drawn", "Kolmogorov"), ways),
     }

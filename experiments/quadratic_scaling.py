@@ -21,8 +21,7 @@ import ntk_eoc as ne
 from ntk_eoc.estimates import Quantile, interval, mean
 from ntk_eoc.report import style
 from ntk_eoc.report.tables import Table
-from ntk_eoc.spectra import two_layer
-from ntk_eoc.spectra.control_laws import Controls, control_laws
+from ntk_eoc.spectra import control_laws, two_layer
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
 from ntk_eoc.sweeps import config
@@ -72,12 +71,6 @@ def law_at(cell: Any, d_values: np.ndarray) -> ne.SpectralLaw:
     return ne.quadratic_scaling_law(ne.activation(cell.activation), n / (d * p), p / d, d_values)
 
 
-def controls_at(cell: Any, d_values: np.ndarray) -> Controls:
-    """What the law may be mistaken for, at a cell's own ratios and D."""
-    n, d, p = size_of(cell)
-    return control_laws(ne.activation(cell.activation), n / (d * p), p / d, d_values)
-
-
 def bulk_of(cell: Any, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split ascending eigenvalues into the bulk and the predicted number of outliers."""
     n, d, p = size_of(cell)
@@ -107,7 +100,12 @@ def measure(cell: Cell) -> dict[str, Any]:
         varied = np.ptp(np.abs(factors.d_values)) > 0
         drawn = law_at(cell, np.asarray(factors.d_values, np.float64)) if varied else law
         if not rows:
-            shown, beside = drawn, controls_at(cell, np.abs(np.asarray(factors.d_values)))
+            shown, beside = (
+                drawn,
+                control_laws.control_laws(
+                    act, n / (d * p), p / d, np.abs(np.asarray(factors.d_values))
+                ),
+            )
         matched = bulk * (drawn.moment(1) / np.mean(bulk))
         counts = np.histogram(bulk[bulk > 0], edges)[0]
         rows.append(
@@ -183,8 +181,8 @@ def _histograms(records: list[Any]) -> Figure:
         ax.set_ylabel(r"density of $\sqrt{\lambda}$", fontsize=7)
     for ax in axes[-1]:
         ax.set_xlabel(r"$\sqrt{\lambda}$", fontsize=7)
-    side = max(record.cell.side for record in records)
-    bars = rf"bars: eigenvalues λ of one draw, $dp\approx{side}^2$, outliers and zeros apart"
+    sides = " or ".join(f"{side}²" for side in sorted({r.cell.side for r in records}))
+    bars = f"bars: eigenvalues λ of one draw, dp ≈ {sides}, outliers and zeros apart"
     line = "line: limit law; ticks: its edges; arrow: its atom; KS: Kolmogorov distance"
     style.footnote(figure, bars, line)
     return figure
@@ -265,17 +263,9 @@ def draw(records: Records) -> dict[str, Figure]:
     return {**figures, "appendix": _histograms(rest)} if rest else figures
 
 
-CONTROLS = ("without the transposed term", "Marchenko–Pastur, two moments", "MP ⊠ μ")
-
-
 def _head(cell: Any) -> tuple[Any, ...]:
     words = (style.word(cell.activation), WORDS[cell.output_weights])
     return (*words, cell.gamma1, cell.gamma2, size_of(cell)[1])
-
-
-def _expected(record: Any) -> float:
-    """The largest Kolmogorov distance that was expected before anything was run."""
-    return 0.05 if np.any(record.arrays["outliers"]) else 0.02
 
 
 def tables(records: Records) -> dict[str, Table]:
@@ -291,14 +281,15 @@ def tables(records: Records) -> dict[str, Table]:
         rows.append((*head, len(found), mean(found), random, shown, area))
         beside = (mean(column).mean for column in arrays["controls"].T)
         controls.append((*head, mean(found).mean, *beside))
+        expected = 0.02 if shown is None else 0.05
         for name, draws in zip(passes, (found, population, matched), strict=True):
-            passes[name] += int(np.mean(draws) <= _expected(record))
+            passes[name] += int(np.mean(draws) <= expected)
     heads = ("φ", "D", "γ₁", "γ₂", "d")
     columns = ("draws", "Kolmogorov", "from the law of D", "mean matched", "Wasserstein, 95 %")
     counts = [(name, count, len(ordered)) for name, count in passes.items()]
     return {
         "": Table((*heads, *columns), rows),
-        "controls": Table((*heads, "the law", *CONTROLS), controls),
+        "controls": Table((*heads, "the law", *control_laws.WORDS.values()), controls),
         "passes": Table(("distance", "as expected", "of"), counts),
     }
 

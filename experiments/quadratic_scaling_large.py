@@ -21,6 +21,7 @@ import ntk_eoc as ne
 from ntk_eoc.report import style
 from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import lanczos, two_layer
+from ntk_eoc.spectra.quadratic_scaling_law import outliers
 from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
@@ -51,10 +52,14 @@ def cost(cell: Cell) -> float:
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Return shares of eigenvalues in bins and below their edges, with errors, and the law's."""
+    """Return shares of eigenvalues in bins and below their edges, with errors, and the law's.
+
+    The law has the share of all eigenvalues but the outliers of c_0 ≠ 0, which lie above it.
+    """
     (n, d, p), act = size_of(cell), ne.activation(cell.activation)
     weights = two_layer.WEIGHTS[cell.output_weights]()
     law = ne.quadratic_scaling_law(act, n / (d * p), p / d, weights)
+    bulk = 1 - outliers(act, n, d, p, weights).number / n
     edges = np.linspace(0, np.sqrt(1.05 * law.bounds[1]), BINS + 1) ** 2
     factors = two_layer.draw(
         cell.key(),
@@ -86,10 +91,10 @@ def measure(cell: Cell) -> dict[str, Any]:
         "share_error": shares.error,
         "mass": masses.mean,
         "mass_error": masses.error,
-        "law_share": law.cdf(edges),
-        "law_mass": np.diff(law.cdf(edges)),
+        "law_share": bulk * law.cdf(edges),
+        "outliers": round((1 - bulk) * n),
         "law_x": x,
-        "law_density": law.density(x),
+        "law_density": bulk * law.density(x),
         "largest": rule.nodes.max(axis=1),
         "law_end": law.bounds[1],
         "seconds": seconds,
@@ -148,8 +153,9 @@ def tables(records: Records) -> dict[str, Table]:
         worst = int(np.argmax(off))
         head = (style.word(cell.activation), *size_of(cell), cell.steps, cell.seeds)
         found = (off[worst], arrays["share_error"][worst], arrays["largest"].mean())
-        rows.append((*head, float(arrays["seconds"]), *found, float(arrays["law_end"])))
-    sizes = ("φ", "n", "d", "p", "steps", "probes", "seconds")
+        apart = int(arrays["outliers"])
+        rows.append((*head, float(arrays["seconds"]), apart, *found, float(arrays["law_end"])))
+    sizes = ("φ", "n", "d", "p", "steps", "probes", "seconds", "outliers")
     columns = ("largest difference", "its standard error", "largest Ritz value", "end of the law")
     return {"": Table((*sizes, *columns), rows)}
 

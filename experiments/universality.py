@@ -98,7 +98,7 @@ def _densities(ax: Axes, records: Records) -> None:
         ax.stairs(heights, first["bin_edges"], label=_word(name), **look)
     ax.plot(first["law_x"], first["law_density"], color="black", linewidth=0.9, label="limit law")
     ax.set(ylim=(0, 1.2 * np.nanmax(first["law_density"])), ylabel="density")
-    ax.set_title(f"{style.word(records[0].cell.activation)}: eigenvalues beside the law")
+    ax.set_title(style.word(records[0].cell.activation))
 
 
 def _differences(ax: Axes, records: Records) -> None:
@@ -112,8 +112,7 @@ def _differences(ax: Axes, records: Records) -> None:
             _, low, high = np.array([curves.ends(mean(column)) for column in found.T]).T
             ax.fill_between(x, low, high, color=color, alpha=0.25, lw=0)
     ax.axhline(0, **style.GUIDE)
-    ax.set(xlabel=r"eigenvalue $\lambda$ of the NTK", ylabel="$F_n-F$")
-    ax.set_title("i.i.d. entries agree, whitened images do not")
+    ax.set(xlabel=r"eigenvalue $\lambda$", ylabel="$F_n-F$")
 
 
 def draw(records: Records) -> Figure:
@@ -126,7 +125,8 @@ def draw(records: Records) -> Figure:
         _differences(column[1], ok.where(activation=name))
     for ax in axes[:, len(names) :].ravel():
         ax.set_axis_off()
-    axes[0, 0].legend()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5)
     style.letter(axes[:, : len(names)].ravel())
     cell = ok[0].cell
     sizes = rf"$n={cell.n}$, $d={cell.d}$, $\gamma_1\approx{cell.gamma1:g}$"

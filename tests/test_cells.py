@@ -73,3 +73,17 @@ def test_within_error_first_order_is_exact_for_one_hidden_layer(name):
     squares = (kernel / 2 - 1) ** 2
     error = squares.std() / np.sqrt(squares.size)
     assert abs(squares.mean() - schedules["first_order"](act, (m,))) < 4 * error
+
+
+def test_within_error_the_intercept_of_a_line_in_one_over_d_is_covered():
+    """a + b/d with normal draws: a within its interval in about 95 of 100 repetitions."""
+    load = experiment.load(str(EXPERIMENTS / "quadratic_generic.py"))
+    intercept = load.measure.__globals__["intercept"]
+    rng, d, held = np.random.default_rng(3), np.array([16, 24, 32, 48, 64]), 0
+    for _ in range(100):
+        draws = [0.3 + 2.0 / x + 0.1 / x * rng.standard_normal(6) for x in d]
+        fit = intercept(d, draws)
+        held += fit.low <= 0.3 <= fit.high
+    assert 88 <= held <= 100
+    exact = intercept(d, [0.3 + 2.0 / x + 1e-9 * np.arange(3) for x in d])
+    np.testing.assert_allclose([exact.slope, exact.prefactor], [0.3, 2.0], rtol=1e-6)

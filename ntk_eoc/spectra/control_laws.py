@@ -34,6 +34,14 @@ class Controls(NamedTuple):
     textbook: SpectralLaw
 
 
+WORDS = {
+    "without_transposed": "without the transposed term",
+    "matched": "Marchenko–Pastur, two moments",
+    "textbook": "MP ⊠ μ",
+}
+"""What figures and tables call them."""
+
+
 def _plain_covariance(nu2: float, c1: float, gamma2: float, squares: SpectralLaw) -> SpectralLaw:
     """The law of D (ν² + c_1² WᵀW/d) D, p × p; where it has no closed form to 1/`NEURONS`."""
     if c1**2 < 1e-12 * (nu2 + c1**2):
