@@ -88,7 +88,7 @@ def _mnist(_: str, n: int, rng: np.random.Generator) -> Raw:
 
 
 def _npz(path: str, n: int, rng: np.random.Generator) -> Raw:
-    file = user_code.base() / Path(path).expanduser()
+    file = user_code.base() / os.path.expanduser(path)
     require(file.is_file(), "data", 'an existing file "npz:PATH"', f"npz:{path}")
     try:
         if not zipfile.is_zipfile(file):  # a `.npy`, say

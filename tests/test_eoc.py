@@ -97,6 +97,18 @@ def test_exact_what_there_is_is_listed():
         ne.edge_of_chaos(Activation("line", lambda s: 2 * s + 1))
 
 
+def test_exact_edge_of_a_slope_within_a_thousandth():
+    """φ' = 1000 on |s| < 1/1000: E[φ'²] = 10⁶ P(|√q z| < 1/1000)."""
+    steep = Activation("steep", lambda s: jnp.clip(1000 * s, -1, 1), (-1e-3, 1e-3))
+    exact = (1e6 * math.erf(1e-3 / math.sqrt(2))) ** -0.5
+    assert ne.edge_of_chaos(steep, q=1.0).sigma_w == pytest.approx(exact, rel=1e-10)
+
+
+def test_exact_stairs_on_a_line_are_not_linear():
+    with pytest.raises(ActivationError, match="near s ="):
+        ne.edge_of_chaos(Activation("stairs", lambda s: jnp.floor(s) + 0.1 * s))
+
+
 def test_exact_moments_that_no_panel_resolves_are_refused():
     waves = Activation("waves", lambda s: jnp.cos(40 * s))
     with pytest.raises(ActivationError, match="at q = 400 their error is"):
