@@ -9,13 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ntk_eoc import gaussian
 from ntk_eoc.eoc import Init
 from ntk_eoc.finite_width.dual_derivatives import (
     PARALLEL,
     Expansion,
-    dual_values,
     expand_duals,
+    mean_products,
 )
 
 
@@ -67,7 +66,7 @@ def limit_path(init: Init, x: Float[np.ndarray, "n d"], depth: int) -> LimitPath
         rows.append((q, delta))
         if layer == depth - 1:
             break
-        values = dual_values(gaussian.dual, act, q[upper[0]], q[upper[1]], delta[upper])
+        values = mean_products(act, q[upper[0]], q[upper[1]], delta[upper])
         sigma = _symmetric(n, w2 * values + b2)
         q = sigma.diagonal().copy()
         delta = np.clip(1 - sigma / np.sqrt(np.outer(q, q)), 0.0, 2.0)

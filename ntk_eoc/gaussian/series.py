@@ -115,7 +115,7 @@ def _expand(
     edges, hermite = _hermite(terms, span)
     if parity:  # every integrand is even
         edges, hermite = edges[len(edges) // 2 :], 2 * hermite[:, len(edges) // 2 :]
-    first, stride = _orders(parity)
+    first, stride = orders_of(parity)
     count = 1 + BLOCK * ((terms // stride - 1) // BLOCK)
     kept = slice(first - 1, first - 1 + stride * count, stride)
     basis = jnp.asarray(hermite[kept].reshape(count, -1))
@@ -151,8 +151,8 @@ def expand(act: Activation, panels: Panels, terms: int, q: Float[Array, "n"]) ->
     return Expansion(*(jnp.concatenate(x, -1)[..., : q.size] for x in zip(*found, strict=True)))
 
 
-def _orders(parity: int) -> tuple[int, int]:
-    """The first k with a coefficient of φ, and the distance of the next."""
+def orders_of(parity: int) -> tuple[int, int]:
+    """Return the first k >= 1 with a coefficient of φ, and the distance of the next."""
     return {0: (1, 1), 1: (2, 2), -1: (1, 2)}[parity]
 
 
@@ -235,7 +235,7 @@ def by_series(
     The first is accurate relative to itself, of a φ with a parity at acute angles only. Equal
     variances at angle 0 are exact.
     """
-    orders = _orders(parity)
+    orders = orders_of(parity)
     e1, e2 = one.expansion, two.expansion
     same = (delta == 0) & (one.q == two.q)
     rho = jnp.abs(jnp.where(delta < 1, 1 - delta, eta - 1))
