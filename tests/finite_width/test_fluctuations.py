@@ -8,6 +8,7 @@ from reference_finite_width import influences, with_pairs
 
 import ntk_eoc as ne
 from ntk_eoc.finite_width import closed_forms, draws
+from ntk_eoc.finite_width.dual_derivatives import expand_duals
 from ntk_eoc.finite_width.influences import mean_square, neuron_moments
 from ntk_eoc.finite_width.limit_path import limit_path
 from ntk_eoc.finite_width.neurons import neuron_lattice
@@ -62,6 +63,21 @@ def test_exact_one_input(name):
     scale = ((x**2).sum() / 3) ** 2
     shares = closed_forms.one_input_shares(act, depth)
     np.testing.assert_allclose(f.layers / scale, shares, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["gelu", "erf", "cos"])
+def test_exact_series_differentiate_as_the_closed_form_does(name):
+    """Derivatives of T and D by (q₁, q₂, s) from power series, without the formula of φ's dual."""
+    act = ne.activation(name)
+    bare = ne.Activation("bare", act.fn, (), act.derivative)
+    rng = np.random.default_rng(0)
+    q1, q2 = rng.uniform(0.3, 4, (2, 30))
+    q2[:10] = q1[:10]
+    delta = np.array([1e-6, 0.01, 2 - 1e-6, *rng.uniform(0, 2, 27)])
+    pairs = (expand_duals(ne.Init(one, 1.3), q1, q2, delta) for one in (act, bare))
+    for exact, found in zip(*pairs, strict=True):
+        for ours, theirs in zip(found, exact, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

@@ -18,12 +18,17 @@ TANH = ne.Init(ne.activation("tanh"), 1.3, 0.5)
 
 @pytest.mark.parametrize(("a", "b", "limit", "means"), PUBLISHED)
 def test_within_error_published_means(a, b, limit, means):
+    """Within 2 of their standard errors, 0.001 each, plus 3/n² for the order that is left out.
+
+    Three of the four are within one of them; ReLU at n = 80 is off by 0.00165, which one of them
+    plus 3/n² misses by 0.0002: of four means one is beyond one standard error as often as not.
+    """
     init = ne.Init(ne.abs_linear(a, b), 2**0.5)
     kernel = float(ne.ntk_infinite(init, X[:1], X[1:], 4)[0, 0])
     assert abs(kernel - limit) < 1e-6
     for n, mean in means.items():
         shift = ne.mean_shift(init, X[:1], X[1:], 4, (n, n, n, 1))
-        assert abs(kernel + shift[0, 0] - mean) < 4 * 0.001 + 3 / n**2
+        assert abs(kernel + shift[0, 0] - mean) < 2 * 0.001 + 3 / n**2
 
 
 @pytest.mark.parametrize("init", [ne.edge_of_chaos("relu"), TANH], ids=["relu", "tanh"])
@@ -61,6 +66,12 @@ def test_exact_zero_on_the_diagonal_of_a_scale_invariant_activation():
         shift = ne.mean_shift(ne.edge_of_chaos(name), X, X, 6, (3, 4, 5, 6, 7, 2))
         np.testing.assert_allclose(shift.diagonal(), 0, atol=1e-12)
         assert abs(shift[0, 1]) > 1e-3
+
+
+def test_exact_zero_for_a_linear_activation():
+    """E K = K∞ at every width: the weights of different layers are independent."""
+    shift = ne.mean_shift(ne.edge_of_chaos("identity"), X, X, 5, (3, 4, 5, 6, 1))
+    np.testing.assert_allclose(shift, 0, atol=1e-13)
 
 
 def test_exact_two_layers_have_no_shift():
