@@ -12,7 +12,7 @@ from ntk_eoc import terminal, user_code
 from ntk_eoc.commands.explore import explore
 from ntk_eoc.commands.new import new
 from ntk_eoc.commands.page import page
-from ntk_eoc.commands.start import Flag, keep_compilations, numerical
+from ntk_eoc.commands.start import Flag, check_threads, keep_compilations, numerical
 from ntk_eoc.commands.widths import widths
 from ntk_eoc.terminal import leave, say
 
@@ -80,6 +80,7 @@ def run(
         Draw the figures at the end.
     """
     keep_compilations()
+    check_threads(1 if cluster or scheduler else max(1, min(workers, 64)))
     _compute(
         figures,
         config=config,
@@ -126,6 +127,7 @@ def draw(dir: Path, *, out: Path | None = None, trust: Flag = False) -> None:
         Run the experiment's code, though it was never run on this account.
     """
     os.environ["MPLBACKEND"] = "agg"  # to files; a notebook's may not be there
+    check_threads()
     from ntk_eoc.report import figures as report
     from ntk_eoc.sweeps import folder as folders
     from ntk_eoc.sweeps import words
@@ -215,6 +217,7 @@ def collect(dir: Path, *, to: Path, trust: Flag = False) -> None:
     trust
         Run the experiment's code, though it was never run on this account.
     """
+    check_threads()
     from ntk_eoc.sweeps.collect import collect as collect_run
 
     for path in collect_run(dir, to, trust):

@@ -41,13 +41,23 @@ def _exit_for(error: Exception) -> NoReturn:
         leave(2, "\n".join(f"error: {line}" for line in str(error).splitlines()))
     if isinstance(error, StoppedError):
         leave(1, f"stopped: {error}")
-    if isinstance(error, MemoryError):
-        leave(1, "stopped: there is not enough memory.")
+    if isinstance(error, MemoryError) or _lacks_memory(error):
+        leave(1, "stopped: there is not enough memory, or a limit (`ulimit -a`) is too small.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         leave(1, f"stopped: the disk is full{_of(error)}; every file is whole, old or new.")
     if isinstance(error, OSError):
         leave(2, f"error: {error.strerror or error}{_of(error)}.")
     raise error
+
+
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Say whether a library could not be loaded, or a thread not be started, for lack of memory."""
+    words = ("failed to map segment", "cannot allocate memory", "can't start new thread")
+    while error is not None:
+        if any(word in str(error).lower() for word in words):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _of(error: OSError) -> str:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ntk_eoc.commands.start import Flag, keep_compilations
+from ntk_eoc.commands.start import Flag, check_threads, keep_compilations
 from ntk_eoc.terminal import say
 
 
@@ -25,6 +25,7 @@ def page(*dirs: Path, to: Path, title: str | None = None, trust: Flag = False) -
     """
     os.environ["MPLBACKEND"] = "agg"  # to files; a notebook's may not be there
     keep_compilations()
+    check_threads()
     import jax
 
     from ntk_eoc.report import html_page

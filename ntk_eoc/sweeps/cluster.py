@@ -39,7 +39,13 @@ def connect(setup: Setup, kind: str | None, scheduler: str | None, workers: int)
             "`--cluster` must have the extra: pip install 'ntk-eoc[cluster]', got none."
         ) from None
     # The runner counts the deaths of a cell's workers itself.
-    dask.config.set({"distributed.scheduler.allowed-failures": 0})
+    # The variables that Dask would set for its workers change bits, and stay set in this process.
+    dask.config.set(
+        {
+            "distributed.scheduler.allowed-failures": 0,
+            "distributed.nanny.pre-spawn-environ": {},
+        }
+    )
     cluster = None if scheduler else _start(kind, workers)
     try:
         if scheduler:

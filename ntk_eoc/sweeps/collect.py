@@ -241,7 +241,7 @@ def _encoding(values: np.ndarray) -> dict[str, Any]:
 
 def _provenance(records: Records, run: Run) -> dict[str, Any]:
     engines = [json.dumps(engine, sort_keys=True) for engine in run.engines]
-    return {
+    texts = {
         "title": records.title or run.name,
         "experiment": run.name,
         "config": json.dumps(run.resolved, sort_keys=True),
@@ -250,10 +250,16 @@ def _provenance(records: Records, run: Run) -> dict[str, Any]:
         "code": json.dumps(run.code, sort_keys=True),
         "source_commit": run.provenance.get("commit", ""),
         "computed_by": "\n".join(engines),
-        "cells_missing": records.missing,
         "cells_by_other_code": records.mixture,
-        "cells_bad": len(records.bad),
     }
+    counts = {"cells_missing": records.missing, "cells_bad": len(records.bad)}
+    return {name: _text(value) for name, value in texts.items()} | counts
+
+
+def _text(value: Any) -> str:
+    """What a netCDF file takes for a text, of whatever a `run.json` may hold."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
 def _table(records: Records, layout: Layout) -> bytes:

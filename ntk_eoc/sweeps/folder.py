@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_origin
 
+from ntk_eoc.sweeps import code as codes
 from ntk_eoc.sweeps.code import Code, difference
 from ntk_eoc.sweeps.engine import same
 from ntk_eoc.sweeps.errors import UserError
@@ -113,6 +114,19 @@ def experiment_of(folder: Path, run: Run) -> str:
     places.append(home(folder, run) / str(run.resolved.get("experiment", "")))
     there = (place for place in places if place.suffix == ".py" and place.is_file())
     return os.path.realpath(next(there, known))
+
+
+def edited(folder: Path, run: Run) -> str:
+    """Say, running nothing, that `measure` or `Cell` was edited after the run; "" if not."""
+    reference = experiment_of(folder, run)
+    try:
+        now = codes.experiment_of(reference, home(folder, run))
+    except UserError:  # what loads it says so
+        return ""
+    if not run.code or now == run.code["experiment"]:
+        return ""
+    again = "" if run.mix else "; the next run computes the records again"
+    return f"`measure` or `Cell` of '{reference}' was edited after the run{again}"
 
 
 def write(folder: Path, run: Run) -> None:

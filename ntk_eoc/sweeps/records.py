@@ -176,13 +176,18 @@ def load(folder: Path, trust: bool = False) -> tuple[Records, Experiment]:
                 continue
             found.append(record)
             mixture[run.of_code(record.meta)] += 1
+    edited = folders.edited(folder, run)
+    if edited and left_out and not found:
+        raise UserError(f"`dir` must be of cells that `Cell` takes, got '{folder}': {edited}.")
+    if edited:
+        log.warning("%s.", edited)
     for why, paths in left_out.items():
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         log.warning("%s%s: left out: %s", paths[0], more, why)
     del mixture[""]
     told = ", ".join(f"{count} by {code}" for code, count in mixture.items())
     missing = len(run.ids) - len(found)
-    return Records(found, missing, run.resolved.get("title", ""), told), experiment
+    return Records(found, missing, str(run.resolved.get("title", "")), told), experiment
 
 
 class _LeftOutError(Exception):

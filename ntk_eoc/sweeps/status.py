@@ -28,6 +28,8 @@ def describe(folder: Path, now: float | None = None) -> str:
     others = len(entries) - len(mine)
     if others:
         lines += [f"{others:8d} of other configs, not counted"]
+    edited = folders.edited(folder, run)
+    lines += [plain(f"         {edited}", keep="")] if edited else []
     lines += _mixture(run, mine)
     lines += _reasons([entry for entry in mine if entry.status != "ok"])
     if missing:

@@ -6,6 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import bad_input
 import numpy as np
 import pytest
 from small_sweep import CONFIG, NOISE, arrays_of
@@ -100,6 +101,8 @@ def test_exact_what_was_edited_is_computed_again(home, caplog, what, name, old, 
     before = arrays_of(home / "out")
     edit(home, name, old, new)
     assert len(load(home / "out")[0]) == 6  # what is there is by the code of the run
+    assert ("was edited after the run" in caplog.text) == (what in ("measure", "a helper"))
+    caplog.clear()
     summary = again(home)
     assert (summary.before, summary.counts["ok"]) == (6 - count, count)
     after = arrays_of(home / "out")
@@ -266,3 +269,27 @@ def test_exact_noise_knows_its_own_code(tmp_path):
     run(options)
     edit(tmp_path, "noise.py", "axes.plot([size]", "axes.plot([2 * size]")
     assert run(options).before == 6
+
+
+CELLS = {
+    "a field more, without a default": ("    i: int\n", "    i: int\n    j: int\n"),
+    "a field less": ('    edits: str = ""\n', ""),
+    "a field of another name": ("    i: int\n", "    index: int\n"),
+    "a field of another type": ("    i: int\n", "    i: bool\n"),
+}
+
+
+@pytest.mark.parametrize("what", CELLS)
+def test_exact_a_cell_changed_after_the_run_is_one_line(home, what):
+    edit(home, "mine.py", *CELLS[what])
+    out = str(home / "out")
+    code, errors = bad_input.call("status", out)
+    assert (code, errors) == (0, "")
+    told = status.describe(home / "out")
+    assert "`measure` or `Cell` of '" in told
+    assert "was edited after the run; the next run computes the records again" in told
+    for words in (("figures", out), ("collect", out, "--to", f"{out}/a.nc")):
+        code, errors = bad_input.call(*words)
+        assert (code, errors.count("\n")) == (2, 1), errors
+        assert "must be of cells that `Cell` takes" in errors
+        assert "was edited after the run" in errors

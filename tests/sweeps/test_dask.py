@@ -1,14 +1,19 @@
 """A Dask scheduler that is silent, empty or gone is waited for, but not without end."""
 
+import os
 import socket
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
-from small_sweep import CONFIG
+from small_sweep import CONFIG, ENVIRONMENT
 
 from ntk_eoc.sweeps import cluster, dispatch
 from ntk_eoc.sweeps.errors import StoppedError, UserError
 from ntk_eoc.sweeps.runner import Options, run
+from ntk_eoc.sweeps.store import Store
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own, on closing
@@ -71,3 +76,45 @@ def test_exact_workers_that_go_away_stop_the_run():
             pool.check()
         client.there, client.status = 1, "running"
         pool.check()  # they are back
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("victim", ["scheduler", "worker"])
+def test_exact_a_scheduler_or_worker_that_dies_in_the_run_ends_it_in_a_line(tmp_path, victim):
+    out, there = tmp_path / "out", {}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    words = {
+        "scheduler": ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)],
+        "worker": ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"],
+    }
+    environment = ENVIRONMENT | {"NOISE_SLEEP": "1.5"}
+    environment["PYTHONPATH"] += os.pathsep + str(CONFIG.parent)
+
+    def kill_at_the_first_record():
+        while not Store(out).entries():
+            time.sleep(0.1)
+        there[victim].kill()
+
+    try:
+        for name, one in words.items():
+            there[name] = subprocess.Popen(
+                [sys.executable, "-m", *one, "--no-dashboard"], env=environment
+            )
+            time.sleep(2)
+        cluster.PATIENCE = 20.0  # while the worker starts
+        killer = threading.Thread(target=kill_at_the_first_record, daemon=True)
+        killer.start()
+        start = time.monotonic()
+        with pytest.raises(StoppedError, match="what is done is kept: run it again"):
+            run(Options(CONFIG, out, scheduler=address))
+        assert time.monotonic() - start < 120
+    finally:
+        for process in there.values():
+            process.kill()
+            process.wait()
+    assert 1 <= len(Store(out).entries()) < 6
+    run(Options(CONFIG, out, mix=True))  # and it goes on without them
+    assert len(Store(out).entries()) == 6

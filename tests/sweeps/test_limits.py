@@ -1,9 +1,14 @@
 """What would fill the memory, or run a stranger's code, is refused before it does."""
 
+import resource
+import subprocess
+import threading
+
 import pytest
-from small_sweep import CONFIG, NOISE
+from small_sweep import CONFIG, ENVIRONMENT, NOISE, command
 
 import ntk_eoc as ne
+from ntk_eoc.commands import start
 from ntk_eoc.sweeps import runner, trust
 from ntk_eoc.sweeps.collect import collect
 from ntk_eoc.sweeps.errors import UserError
@@ -129,3 +134,40 @@ def test_exact_control_characters_are_escaped(tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.startswith("\\x1b[2J\\x07over\\u202ewritten: ")
     assert all(c.isprintable() or c == "\n" for c in out)
+
+
+@pytest.mark.parametrize("left", [0, 3, 15])
+def test_exact_too_few_threads_are_told_before_native_code_aborts(monkeypatch, left):
+    begin, begun = threading.Thread.start, []
+
+    def only_so_many(thread):
+        if len(begun) == left:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", only_so_many)
+    with pytest.raises(UserError, match=rf"must leave about \d+, got {left}\."):
+        start.check_threads(1000)
+    assert not any(thread.is_alive() for thread in begun)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "workers"),
+    [
+        (resource.RLIMIT_NOFILE, 12, "2"),
+        (resource.RLIMIT_AS, 400 * 2**20, "1"),
+    ],
+)
+def test_exact_a_small_limit_is_a_line(tmp_path, limit, value, workers):
+    words = command("run", CONFIG, "--out", tmp_path / "out", "--workers", workers)
+    ran = subprocess.run(
+        words,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(limit, (value, value)),
+    )
+    assert ran.returncode in (1, 2), ran.stderr
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -112,3 +113,14 @@ def test_exact_a_path_that_leads_nowhere_is_one_line(tmp_path, reference):
     code, errors = bad_input.call("run", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out"))
     assert (code, errors.count("\n")) == (2, 1), errors
     assert "`experiment` must be in an existing file" in errors
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", {}, [1], None, 3])
+def test_exact_what_a_run_file_tells_is_a_text_in_the_collected_file(done, tmp_path, value):
+    shutil.copytree(done, tmp_path / "out")
+    good = json.loads((done / "run.json").read_text())
+    good["resolved"]["title"] = value
+    good["provenance"] |= {"sha256": value, "command": value, "commit": value}
+    (tmp_path / "out" / "run.json").write_text(json.dumps(good))
+    to = str(tmp_path / "a.nc")
+    assert bad_input.call("collect", str(tmp_path / "out"), "--to", to) == (0, "")

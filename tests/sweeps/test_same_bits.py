@@ -49,5 +49,8 @@ def test_exact_four_simulated_devices(alone, tmp_path):
 @pytest.mark.filterwarnings("ignore")  # of Dask's own, on closing
 def test_exact_a_local_dask_cluster(alone, tmp_path):
     pytest.importorskip("distributed")
+    before = dict(os.environ)
     assert run(Options(CONFIG, tmp_path, VALUES, workers=2, cluster="local")).counts == {"ok": 2}
     assert arrays_of(tmp_path) == alone
+    assert dict(os.environ) == before  # what is left behind would make this another engine
+    assert run(Options(CONFIG, tmp_path, VALUES)).before == 2  # nor were the workers another
