@@ -28,7 +28,7 @@ def groups(records: Records, x: str, what: str | Callable[[Records], np.ndarray]
     return xs, [of(records.where(**{x: value})) for value in xs]
 
 
-def bars(ax: Axes, x: Any, draws: Sequence[Any], *, scale: Any = 1.0, **look: Any) -> None:
+def bars(ax: Axes, x: Any, draws: style.Values, *, scale: Any = 1.0, **look: Any) -> None:
     """Plot means of draws, or estimates, or quantiles, with their 95 % intervals.
 
     A mean of fewer draws than `estimates.FEWEST` has no interval, and its point no bar.
@@ -63,13 +63,13 @@ def told(fit: Exponent, of: str = "") -> str:
     return f"{of} {text}".strip().replace("-", "−")
 
 
-def fitted(label: str, x: Sequence[float], draws: Groups) -> str:
+def fitted(label: str, x: style.Values, draws: Groups) -> str:
     """Return a curve's label with its exponent and the exponent's 95 % interval."""
     fit = fit_of(x, draws)
     return label if fit is None else f"{label}: {told(fit)}"
 
 
-def fit_of(x: Sequence[float], draws: Groups) -> Exponent | None:
+def fit_of(x: style.Values, draws: Groups) -> Exponent | None:
     """Return the exponent of positive means; None where there are not two of them."""
     if len(set(x)) < 2 or any(np.mean(one) <= 0 for one in draws):
         return None
@@ -82,7 +82,7 @@ def by_activation(
     x: str,
     what: str | Callable[[Records], np.ndarray],
     *,
-    label: Callable[[str, Sequence[Any], Groups], str] | None = fitted,
+    label: Callable[[str, style.Values, Groups], str] | None = fitted,
     scale: Callable[[np.ndarray], Any] = lambda x: 1.0,
     shift: float = 0.0,
     **look: Any,
@@ -108,14 +108,12 @@ def by_activation(
         bars(ax, at * (1 + shift * i), draws, scale=scale(at), label=words, **own)
 
 
-def plain(label: str, x: Sequence[float], draws: Groups) -> str:
+def plain(label: str, x: style.Values, draws: Groups) -> str:
     """Return a curve's label without its exponent."""
     return label
 
 
-def guide(
-    ax: Axes, x: Sequence[float], power: float, label: str, *, at: float | None = None
-) -> None:
+def guide(ax: Axes, x: style.Values, power: float, label: str, *, at: float | None = None) -> None:
     """Draw a power of x as a guide, below the curves of a logarithmic panel or through y = `at`
     at the first x.
     """

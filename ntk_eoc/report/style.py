@@ -3,7 +3,7 @@
 import itertools
 import textwrap
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 # The dashes are of such lengths that four lines can be told apart in a legend.
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+Values = Any  # a sequence or an array of numbers
 GUIDE: dict[str, Any] = {"color": "0.45", "linewidth": 0.9, "linestyle": (0, (1, 2)), "zorder": 1}
 
 TEXT_WIDTH = 6.75  # inches, a two-column page
@@ -85,7 +86,7 @@ def panels(
     return plt.subplots(rows, columns, figsize=size, layout="constrained", **subplots)
 
 
-def looks(names: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+def looks(names: Values) -> dict[Any, dict[str, Any]]:
     """Give every name a colour and a marker of its own, in their order."""
     pairs = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False)
     return {
@@ -112,7 +113,7 @@ def word(activation: str) -> str:
     return WORDS.get(activation, activation.rpartition(":")[2])
 
 
-def ramp(values: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+def ramp(values: Values) -> dict[Any, dict[str, Any]]:
     """Give every value of a quantity a colour from dark to light, and a marker."""
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, max(len(values), 2)))
     return {
@@ -141,7 +142,8 @@ class _Decimals(Locator):
         return list(inside)
 
 
-def _decimal(value: float, _: Any = None) -> str:
+def _decimal(number: float | np.integer, _: Any = None) -> str:
+    value = float(number)
     if 0.999e-3 <= abs(value) < 1e4:
         return f"{value:.6g}"
     power = int(np.floor(np.log10(abs(value)) + 1e-9)) if value else 0
@@ -157,7 +159,7 @@ def log(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def log_axes(ax: Axes, x: Sequence[float] | None = None, *, y: bool = True) -> None:
+def log_axes(ax: Axes, x: Values | None = None, *, y: bool = True) -> None:
     """Make the x axis logarithmic, with a tick at every one of `x` if given, and the y axis too."""
     log(ax.xaxis)
     if x is not None:
@@ -219,7 +221,7 @@ def label_ends(ax: Axes, lines: Sequence[tuple[float, str, str]], size: float = 
         ax.text(1.02, at, text, color=color, fontsize=size, va="center", transform=ax.transAxes)
 
 
-def letter(axes: Sequence[Axes]) -> None:
+def letter(axes: Iterable[Axes]) -> None:
     """Put (a), (b), … before the titles of the panels."""
     for i, ax in enumerate(axes):
         title = ax.get_title(loc="left") or ax.get_title()
