@@ -3,7 +3,7 @@
 import difflib
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -21,6 +21,13 @@ def require_count(name: str, value: Any, least: int = 1) -> int:
         raise TypeError(f"`{name}` must be an integer >= {least}, got {value!r}.") from None
     require(not isinstance(value, bool) and count >= least, name, f">= {least}", value)
     return count
+
+
+def require_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """Return (m_1, …, m_l) as ints; an error unless there is one and all are positive."""
+    sizes = tuple(require_count(f"widths[{i}]", m) for i, m in enumerate(widths))
+    require_count("len(widths)", len(sizes))
+    return sizes
 
 
 def require_number(name: str, value: Any, least: float = -math.inf) -> float:

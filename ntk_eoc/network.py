@@ -17,7 +17,7 @@ from flax import nnx
 from jax.lax import Precision
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from ntk_eoc.checks import require, require_count, unknown_name
+from ntk_eoc.checks import require, require_count, require_widths, unknown_name
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.jacobian import DEFAULT_MEMORY
 from ntk_eoc.kernels.structured import structured
@@ -131,7 +131,7 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
         dtype: Any = None,
     ) -> None:
-        sizes = (require_count("d", d), *check_widths(widths))
+        sizes = (require_count("d", d), *require_widths(widths))
         weights = [(m_out, m_in) for m_in, m_out in itertools.pairwise(sizes)]
         biases = [(m,) for m in sizes[2:]] if init.sigma_b else []
         dtype = jnp.zeros((), dtype).dtype
@@ -153,13 +153,6 @@ class MLP(nnx.Module):
         for layer in self.layers[:-1]:
             x = self.init.activation(layer(x))
         return self.layers[-1](x)
-
-
-def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    """Return (m_1, …, m_l) as ints; an error unless there is one and all are positive."""
-    sizes = tuple(require_count(f"widths[{i}]", m) for i, m in enumerate(widths))
-    require_count("len(widths)", len(sizes))
-    return sizes
 
 
 def _apply(graph: Any, rest: Any, params: Params, x: Float[Array, "... d"]) -> Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ntk_eoc.checks import require, require_count
+from ntk_eoc.checks import require, require_count, require_widths
 from ntk_eoc.eoc import Init
 from ntk_eoc.finite_width.influences import (
     Layer,
@@ -53,6 +53,11 @@ class Fluctuations:
     shares: Float[np.ndarray, "h shifts"]
     neurons: int
     seed: int
+
+    def __repr__(self) -> str:
+        name, shares = self.init.activation.name, ", ".join(f"{v:.4g}" for v in self.layers)
+        sizes = f"l = {self.depth}, n = {len(self.limit)}, k = {self.outputs}"
+        return f"<Fluctuations of {name}, {sizes}: v_j = {shares or 'none, K(θ) = K∞'}>"
 
     @property
     def depth(self) -> int:
@@ -199,7 +204,7 @@ def checked_inputs(function: str, name: str, x: Float[ArrayLike, "n d"]) -> np.n
 
 def hidden_widths(f: Fluctuations, widths: Sequence[int]) -> Float[np.ndarray, "h"]:
     """Return m_1 … m_{l−1} of (m_1, …, m_l), checked against depth and outputs."""
-    sizes = [require_count(f"widths[{i}]", m) for i, m in enumerate(widths)]
+    sizes = require_widths(widths)
     require(len(sizes) == f.depth, "widths", f"(m_1, …, m_l) with l = {f.depth}", tuple(widths))
     require(sizes[-1] == f.outputs, "widths[-1]", f"the {f.outputs} outputs", sizes[-1])
     return np.array(sizes[:-1], dtype=np.float64)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from ntk_eoc.checks import require, require_count
+from ntk_eoc.checks import require, require_count, require_widths
 from ntk_eoc.eoc import Init
 from ntk_eoc.finite_width.fluctuations import ERRORS, NEURONS, checked_inputs
 from ntk_eoc.finite_width.influences import neuron_moments
@@ -82,7 +82,7 @@ def mean_shift_parts(
 ) -> MeanShift:
     """Return both parts of `mean_shift`, with its arguments and errors."""
     depth, neurons = require_count("depth", depth), require_count("neurons", neurons, least=64)
-    sizes = [require_count(f"widths[{i}]", m) for i, m in enumerate(widths)]
+    sizes = require_widths(widths)
     require(len(sizes) == depth, "widths", f"(m_1, …, m_l) with l = {depth}", tuple(widths))
     same = x1 is x2
     x1, x2 = checked_inputs("mean_shift", "x1", x1), checked_inputs("mean_shift", "x2", x2)

@@ -63,6 +63,11 @@ class WidthsFor:
     budget: str
     law: Fluctuations
 
+    def __repr__(self) -> str:
+        promise = f"{self.norm} norm within {self.error:g} at probability {self.probability:g}"
+        cost = f"{self.best.cost:,} {self.budget}"
+        return f"<WidthsFor {promise}: {self.widths}, {cost}, the least>"
+
     @property
     def widths(self) -> tuple[int, ...]:
         """(m_1, …, m_l) of the cheapest."""

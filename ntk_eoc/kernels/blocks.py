@@ -16,7 +16,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float, Int
 
 from ntk_eoc.activations import Activation
-from ntk_eoc.checks import require, require_count
+from ntk_eoc.checks import require, require_count, require_widths
 from ntk_eoc.eoc import Init, at_edge
 from ntk_eoc.kernels.counter_normals import Words, fold, normals
 
@@ -90,8 +90,7 @@ def prepare(
     require(x.ndim == 2 and min(x.shape) >= 1, "x", "[n, d] with n, d >= 1", x.shape)
     dtype = jnp.dtype(x.dtype if dtype is None else dtype)
     require(dtype.name in ("float32", "float64"), "dtype", "float32 or float64", dtype.name)
-    sizes = [require_count(f"widths[{i}]", m) for i, m in enumerate(widths)]
-    require_count("len(widths)", len(sizes))
+    sizes = require_widths(widths)
     for i, m in enumerate(sizes):
         require(m <= LARGEST_WIDTH, f"widths[{i}]", f"<= {LARGEST_WIDTH}", m)
     plan = Plan(init.activation, sizes[-1], copies, require_count("memory", memory), dtype)

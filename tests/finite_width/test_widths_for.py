@@ -34,6 +34,8 @@ def test_exact_cheapest_is_a_minimum(budget):
 def test_exact_the_cheapest_beats_the_schedules(budget):
     found = ne.widths_for(RELU, sphere(4), 5, 0.1, 0.9, budget, draws=2000)
     assert found.best.error.value <= 0.1
+    assert repr(found).startswith("<WidthsFor operator norm within 0.1 at probability 0.9: (")
+    assert repr(found.law).startswith("<Fluctuations of relu, l = 5, n = 4, k = 1: v_j = ")
     for choice in found.schedules.values():
         assert choice.error.value <= 0.1
         # The optimum is found from draws: 2,000 of them place a quantile to some percent.
