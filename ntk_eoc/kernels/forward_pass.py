@@ -51,13 +51,29 @@ def nngp_sampled(
 
     Source: `docs/theory.md` §3.3.
     """
+    ensemble = nngp_ensemble(init, x, widths, memory=memory, dtype=dtype)
+    return draw_nngp(key, ensemble)[: len(widths) - 1]
+
+
+def nngp_ensemble(
+    init: Init,
+    x: Float[ArrayLike, "n d"],
+    widths: Sequence[int],
+    *,
+    memory: int = MEMORY,
+    dtype: Any = None,
+) -> Ensemble:
+    """Return what `draw_nngp` draws from; arguments and errors are those of `nngp_sampled`."""
     one_output = (*widths[:-1], 1) if len(widths) else widths
-    ensemble = prepare("nngp_sampled", init, x, one_output, memory, dtype, copies=0)
-    return _draw_nngp(key, ensemble)[: len(widths) - 1]
+    return prepare("nngp_sampled", init, x, one_output, memory, dtype, copies=0)
 
 
 @jax.jit
-def _draw_nngp(key: Array, ensemble: Ensemble) -> Float[Array, "capacity n n"]:
+def draw_nngp(key: Array, ensemble: Ensemble) -> Float[Array, "capacity n n"]:
+    """Draw `nngp_sampled` of a network of the ensemble, whose widths and depth are data here.
+
+    The matrices past its l − 1 hidden layers are 0.
+    """
     draw = knowing_its_batch(partial(_grams, ensemble.plan))
     return draw(stream_key(key), ensemble.x, ensemble.network)
 

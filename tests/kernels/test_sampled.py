@@ -112,14 +112,14 @@ def test_exact_one_program_serves_all_widths_depths_and_scales(key):
     ne.ntk_sampled(key, init, x, (5, 1))
     jax.vmap(lambda key: ne.ntk_sampled(key, init, x, (5, 1)))(keys)
     ne.nngp_sampled(key, init, x, (5, 1))
-    programs = sampled.draw_ntk._cache_size(), forward_pass._draw_nngp._cache_size()
+    programs = sampled.draw_ntk._cache_size(), forward_pass.draw_nngp._cache_size()
     for other in (init, Init(init.activation, sigma_w=0.7, sigma_b=0.2)):
         for widths in ((700, 1), (5, 9, 200, 1), (3,) * 31 + (1,)):
             ne.ntk_sampled(key, other, x, widths)
             jax.vmap(lambda key, i=other, w=widths: ne.ntk_sampled(key, i, x, w))(keys)
             grams = ne.nngp_sampled(key, other, x, widths)
             assert grams.shape == (len(widths) - 1, 2, 2)
-    after = sampled.draw_ntk._cache_size(), forward_pass._draw_nngp._cache_size()
+    after = sampled.draw_ntk._cache_size(), forward_pass.draw_nngp._cache_size()
     assert after == programs
 
 
