@@ -8,9 +8,7 @@ Expectation: the error falls like m^{−1/2} for all. The condition number of n 
 1 + n/3 where φ' jumps and to 1 + n/2 where it does not, however smooth or steep φ is.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import _cells
@@ -18,12 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _cells import init_of, inputs, point_of
+from _fresh import LAW_DRAWS, ensemble, one
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.eoc import activation_class
 from ntk_eoc.estimates import mean
+from ntk_eoc.finite_width.draws import norms
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.batches import map_batched
@@ -40,11 +40,10 @@ class Cell(_cells.Cell):
 
 
 def cost(cell: Cell) -> float:
-    """Weights to draw and multiply; the limits cost about as much as a small width."""
+    """Gaussians to draw and multiply; the limits cost about as much as a small width."""
     if cell.m == 0:
         return 1e6
-    m = (64, *ne.widths("quadratic", cell.m, cell.depth))
-    return cell.seeds * float(sum(a * b for a, b in pairwise(m)))
+    return cell.seeds * float(sum(ne.widths("quadratic", cell.m, cell.depth))) * cell.n**2
 
 
 @lru_cache(maxsize=32)
@@ -54,29 +53,30 @@ def _limit(point: Cell, depth: int) -> np.ndarray:
     return np.asarray(ne.ntk_matrix(ne.with_outputs(kernel, 1)), np.float64)
 
 
-@lru_cache(maxsize=8)
-def _network(point: Cell) -> Callable[..., Any]:
-    """M(θ) of one key; the same function, compiled once, for every block of seeds."""
-    init, x = init_of(point), jnp.asarray(inputs(point), point.dtype)
-    widths = ne.widths("quadratic", point.m, point.depth)
-
-    def matrix(key: jax.Array) -> jax.Array:
-        params = ne.draw_params(key, init, x.shape[1], widths, x.dtype)
-        return ne.ntk_matrix(ne.ntk_layerwise(init, params, x, x))
-
-    return matrix
+@lru_cache(maxsize=16)
+def _law_at_one(point: Cell) -> float:
+    """Mean ‖K(θ) − K∞‖ √m/‖K∞‖ by the law of fluctuations, at any m of the widths k² m."""
+    law = ne.fluctuations(init_of(point), inputs(point), point.depth)
+    widths = ne.widths("quadratic", 1, point.depth)
+    found = norms(law, jax.random.key(0), widths, LAW_DRAWS).operator.mean()
+    return float(found / np.linalg.norm(_limit(point, point.depth), 2))
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Return ‖K(θ) − K∞‖/‖K∞‖ of each network, [s]; at width 0, condition numbers by depth."""
+    """Return ‖K(θ) − K∞‖/‖K∞‖ of each network, [s], and its mean by the law.
+
+    At width 0, condition numbers by depth.
+    """
     point = point_of(cell)
     if cell.m == 0:
         spectra = [np.linalg.eigvalsh(_limit(point, depth)) for depth in cell.depths]
         return {"condition": np.array([s[-1] / s[0] for s in spectra])}
-    matrices = np.asarray(map_batched(_network(point), cell.seed_keys(), cell.batch), np.float64)
+    networks = ensemble(cell, ne.widths("quadratic", cell.m, cell.depth))
+    draws = map_batched(one(ne.ntk_matrix), cell.seed_keys(), cell.batch, networks)
     limit = _limit(point, cell.depth)
-    error = np.linalg.norm(matrices - limit, 2, axis=(1, 2))
-    return {"error": error / np.linalg.norm(limit, 2)}
+    error = np.linalg.norm(np.asarray(draws, np.float64) - limit, 2, axis=(1, 2))
+    law = _law_at_one(point.model_copy(update={"m": 1})) / cell.m**0.5
+    return {"error": error / np.linalg.norm(limit, 2), "law": law}
 
 
 def smooth(name: str) -> bool:
@@ -86,6 +86,11 @@ def smooth(name: str) -> bool:
 
 def _networks(records: Records) -> Records:
     return Records([record for record in records if record.cell.m > 0])
+
+
+def _constant(records: Records) -> float:
+    """√m times the law's mean error: one number an activation."""
+    return float(records[0].arrays["law"]) * records[0].cell.m ** 0.5
 
 
 def _concentration(records: Records) -> Figure:
@@ -101,6 +106,7 @@ def _concentration(records: Records) -> Figure:
         label = curves.fitted(style.word(name), ms, found)
         color = style.activation_look(name)["color"]
         ends.append((np.sqrt(ms[-1]) * found[-1].mean(), label, color))
+        ax.axhline(_constant(records.where(activation=name)), color=color, alpha=0.4, linewidth=0.8)
     style.log_axes(ax, records.values("m"), y=False)
     ax.set(xlabel="width $m$ (hidden widths $m_k = k^2 m$)", ylim=(0, None))
     ax.set_ylabel(r"$\sqrt{m}\,\|K(\theta)-K_\infty\|\,/\,\|K_\infty\|$")
@@ -109,7 +115,8 @@ def _concentration(records: Records) -> Figure:
     style.label_ends(ax, ends)
     fewest = curves.fewest(records, "error", "activation", "m")
     bars = f"bars: 95 %, {fewest} networks a point; right: exponents, 95 % intervals"
-    style.footnote(figure, "dashed: φ' does not jump", bars)
+    law = "pale: the computed law, nothing fitted"
+    style.footnote(figure, "dashed: φ' does not jump", law, bars)
     return figure
 
 
@@ -152,9 +159,13 @@ def tables(records: Records) -> dict[str, Table]:
     for (name,), cells in _networks(ok).group("activation"):
         ms, errors = curves.groups(cells, "m", "error")
         fit = curves.fit_of(ms, errors)
-        rows.append((style.word(name), kind(name), init_of(cells[0].cell).q, fit, mean(errors[-1])))
+        last, law = mean(errors[-1] * ms[-1] ** 0.5), _constant(cells)
+        q = init_of(cells[0].cell).q
+        ratio = mean(errors[-1] * ms[-1] ** 0.5 / law)
+        rows.append((style.word(name), kind(name), q, fit, last, law, ratio))
     if rows:
-        columns = ("φ", "φ'", "q", "exponent in m", f"‖K − K∞‖/‖K∞‖, m = {ms[-1]}")
+        constant = f"√m ‖K − K∞‖/‖K∞‖, m = {ms[-1]}"
+        columns = ("φ", "φ'", "q", "exponent in m", constant, "by the law", "over the law")
         found["concentration"] = Table(columns, rows)
     limits = ok.where(m=0)
     if len(limits):

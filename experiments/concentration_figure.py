@@ -1,8 +1,8 @@
 """Why quadratic widths: how do errors of inverse cosine distances grow with depth?
 
-Question: the mean of |w_k − w_{∞,k}|, w_k = ((1 − ρ_k)/2)^{−1/2}, over random pairs of MNIST images,
-each seen by a fresh network, against k: Figure 1 of [C], nine curves of the widths k² m, k m and m,
-beside the published means; and deeper, at larger m.
+Question: the mean of |w_k − w_{∞,k}|, w_k = ((1 − ρ_k)/2)^{−1/2}, over random pairs of MNIST
+images, each seen by a fresh network, against k: Figure 1 of [C], nine curves of the widths k² m,
+k m and m, beside the published means; and deeper, at larger m.
 
 Expectation: [C] reads off errors of one order at every layer for k² m, linear in k for k m and
 quadratic for m. The law of errors to leading order (`docs/concentration.md`) has the exponents
@@ -231,15 +231,17 @@ WINDOWS = ((2, 8), (8, 32), (32, 128), (128, 1000))
 
 def tables(records: Records) -> dict[str, Table]:
     """Ours beside the published means; how many agree; the growth in k by windows."""
-    points, within, exponents = [], [], []
+    points: list[Any] = []
+    within: list[Any] = []
+    exponents: list[Any] = []
     shallow, deep = _parts(records.ok)
     for name, m, own in _curves(shallow):
         layers, gap = gaps(own)
-        at = {k: i for i, k in enumerate(own[0].cell.layers)}
-        for k in [k for k in (2, 8, 32) if k in layers]:
-            value, spread = own[0].arrays["published"][at[k]]
+        at = list(_layers(own))
+        for k in sorted({2, 8, 32} & set(layers)):
+            value, spread = own[0].arrays["published"][at.index(k)]
             theirs = Estimate(float(value), float(spread) / PAIRS**0.5, PAIRS)
-            ours = mean(own.stack("error")[:, at[k]])
+            ours = mean(own.stack("error")[:, at.index(k)])
             off = f"{gap[list(layers).index(k)]:.1f}".replace("-", "−")
             points.append((_widths_word(name), m, k, ours, theirs, off))
         if len(layers):
@@ -248,13 +250,14 @@ def tables(records: Records) -> dict[str, Table]:
             inside = int((np.abs(gap) <= 3).sum())
             within.append((_widths_word(name), m, len(layers), inside, told))
     for name, m, own in _curves(deep):
-        k, row = _layers(own), []
+        at_k = _layers(own)
+        row: list[Any] = []
         for low, high in WINDOWS:
-            there = (k >= low) & (k <= high)
-            if there.sum() > 1 and k[there][-1] > 1.4 * low:
-                law = own[0].arrays["law"][there]
-                power = np.polyfit(np.log(k[there]), np.log(law), 1)[0]
-                row += [growth(k[there], own.stack("error")[:, there]), f"{power:.2f}"]
+            there = (at_k >= low) & (at_k <= high)
+            if there.sum() > 1 and at_k[there][-1] > 1.4 * low:
+                x, law = at_k[there], own[0].arrays["law"][there]
+                power = np.polyfit(np.log(x), np.log(law), 1)[0]
+                row += [growth(x, own.stack("error")[:, there]), f"{power:.2f}"]
             else:
                 row += [None, None]
         exponents.append((_widths_word(name), m, len(own.stack("error")), *row))

@@ -1,10 +1,10 @@
 """How nearly independent of the forward pass is the backward pass at finite width?
 
-Question: ‖K − K^ind‖ against m, widths k² m, over the distance of two K^ind of the same
-network, which is the noise of redrawing, and beside ‖K − K∞‖; and in each layer the share of
-the gradient's energy that lies in the span of the forward activations, over that of an
-independent signal. Fresh networks without weights and, at small m, the weights of Flax
-networks.
+Question: ‖K − K^ind‖ against m, widths k² m, beside ‖K − K∞‖, and what of it exceeds the distance
+of two K^ind of the same network, which is the noise of redrawing, also with more points than
+neurons; and in each layer the share of the gradient's energy that lies in the span of the
+forward activations, over that of an independent signal. Fresh networks without weights and,
+at small m, the weights of Flax networks.
 
 Expectation: [C] bounds ‖K − K∞‖ through K^ind: ‖K − K^ind‖ falls at least like m^{−1/2}, and
 the energy ratio tends to 1.
@@ -24,7 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import ntk_eoc as ne
-from ntk_eoc.estimates import Estimate, mean
+from ntk_eoc.estimates import Estimate, Quantile, mean
 from ntk_eoc.kernels.independent_gradient import (
     GradientIndependence,
     draw_gradient_independence,
@@ -93,6 +93,11 @@ WHAT = {
 }
 
 
+def _base(records: Records) -> Records:
+    """The records of the number of points of which there are most widths."""
+    return max((own for _, own in records.group("n")), key=lambda own: len(own.values("m")))
+
+
 def ratio(cells: Records) -> Estimate:
     """Mean ‖K − K^ind‖ over mean ‖K^ind − K^ind'‖, its error by the delta method on the pairs."""
     a, b = cells.stack("independent"), cells.stack("redraw")
@@ -113,13 +118,16 @@ def _distances(ax: Axes, sampled: Records) -> None:
 
 
 def _ratios(ax: Axes, records: Records) -> None:
+    base = _base(records)[0].cell.n
     for i, name in enumerate(records.values("activation")):
-        for weights in (False, True):
-            cells = records.where(activation=name, weights=weights)
-            at = np.array(cells.values("m"), float) * (1 + 0.1 * (2 * i + weights))
-            look = {"fillstyle": "none" if weights else "full", "linestyle": "none"}
+        for j, (n, weights) in enumerate({(r.cell.n, r.cell.weights): 0 for r in records}):
+            cells = records.where(activation=name, weights=weights, n=n)
+            at = np.array(cells.values("m"), float) * (1 + 0.07 * (3 * i + j))
+            line = "none" if n == base else style.LINES[1]
+            look = {"fillstyle": "none" if weights else "full", "linestyle": line}
             found = [ratio(cells.where(m=m)) for m in cells.values("m")]
-            label = style.word(name) + (", from weights" if weights else "")
+            told = style.word(name) + (", from weights" if weights else "")
+            label = told if n == base else f"{told}, $n={n}$"
             curves.bars(ax, at, found, label=label, **style.activation_look(name), **look)
     ax.set_ylabel(f"{WHAT['independent']} / {WHAT['redraw']}")
     ax.set_title("nearly all of it is redrawing")
@@ -145,7 +153,7 @@ def draw(records: Records) -> Figure:
     """Draw the distances, the ratio to the redraw, and the energy of every layer against m."""
     figure, axes = style.panels(3, height=2.6)
     ok = records.ok
-    sampled = ok.where(weights=False)
+    sampled = _base(ok).where(weights=False)
     _distances(axes[0], sampled)
     _ratios(axes[1], ok)
     _energies(axes[2], sampled)
@@ -155,31 +163,41 @@ def draw(records: Records) -> Figure:
         style.log_axes(ax, ok.values("m"), y=False)
         ax.axhline(1, **style.GUIDE)
     style.letter(axes)
-    cell = ok[0].cell
-    fewest = curves.fewest(ok, "redraw", "m", "weights", "activation")
-    note = f"n = {cell.n}, l = {cell.depth}, widths k² m; bars: 95 %, {fewest} networks or more"
-    style.footnote(figure, note, "colours as in (b)")
+    cell = sampled[0].cell
+    fewest = curves.fewest(ok, "redraw", "n", "m", "weights", "activation")
+    note = f"{cell.data}, n = {cell.n} (in (b) also others), l = {cell.depth}, widths k² m"
+    bars = f"bars: 95 %, {fewest} networks or more"
+    style.footnote(figure, note, bars, "colours as in (b)")
     return figure
 
 
 def tables(records: Records) -> dict[str, Table]:
-    """The exponents of the distances, and the distances at every m."""
+    """The exponents of the distances, the distances at every m, the paired excess at every n."""
     ok = records.ok
-    exponents, rows = [], []
+    exponents: list[Any] = []
+    rows: list[Any] = []
+    excess: list[Any] = []
     for name in ok.values("activation"):
-        own = ok.where(activation=name, weights=False)
+        own = _base(ok).where(activation=name, weights=False)
         fits = [curves.fit_of(*curves.groups(own, "m", what)) for what in WHAT]
         exponents.append((style.word(name), *fits))
-    for (name, m, weights), cells in ok.group("activation", "m", "weights"):
+    for (name, m, weights), cells in _base(ok).group("activation", "m", "weights"):
         origin = "weights" if weights else "sampled"
         distances = [mean(cells.stack(what)) for what in WHAT]
         worst = cells.stack("energy").mean(0) - 1
         most = float(worst[np.argmax(np.abs(worst))])
         rows.append((style.word(name), m, origin, *distances, ratio(cells), most))
+    for (name, n, _), cells in ok.where(weights=False).group("activation", "n", "m"):
+        found = ratio(cells)
+        value, low, high = curves.ends(found)
+        percent = Quantile(100 * (value - 1), 100 * (low - 1), 100 * (high - 1), found.draws)
+        hidden = ", ".join(str(width) for width in hidden_widths(cells[0].cell))
+        excess.append((style.word(name), n, hidden, found.draws, percent))
     columns = ("‖K − K∞‖", "‖K − K^ind‖", "‖K^ind − K^ind′‖")
     return {
         "exponents": Table(("exponent in m of", *columns), exponents),
         "distances": Table(("φ", "m", "from", *columns, "ratio", "energy ratio − 1, worst"), rows),
+        "excess": Table(("φ", "n", "widths", "networks", "excess over the redraw, %"), excess, 2),
     }
 
 

@@ -1,109 +1,152 @@
-"""Does the width have to grow with the number of points?
+"""Do all entries of the kernel concentrate at once, without a width proportional to n?
 
-Question: at fixed m, widths k² m: ‖K(θ) − K∞‖ and max |K(x_i,x_j) − K∞(x_i,x_j)| against n,
-from m/8 to 8 m points.
+Question: max_{ij} |K(x_i, x_j) − K∞(x_i, x_j)| and ‖K(θ) − K∞‖ against the number of points n at
+fixed widths k² m, up to 512 points a unit of m; networks with their weights, which are cheaper than
+draws without where n is large.
 
-Expectation: [C]: no. The entries concentrate simultaneously, by maximal inequalities: the
-largest error grows like a logarithm (√log n for the maximum of Gaussians), and ‖K − K∞‖, of the
-matrix over n, at most so.
+Expectation: the maximal inequalities of [C] pay one logarithm of n for all entries, in the
+tail's exponent: a factor √log n at most. A small power of n looks alike over a decade.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
+import _fresh
+import jax
+import jax.numpy as jnp
 import numpy as np
-from _fresh import Cell, cost, deviations, draws
+from _cells import init_of, inputs, point_of
+from _fresh import hidden_widths, limit
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.sparse.linalg import eigsh
 
-from ntk_eoc.estimates import Exponent, mean
+import ntk_eoc as ne
+from ntk_eoc.estimates import mean
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.tables import Table
+from ntk_eoc.sweeps.batches import map_batched
 from ntk_eoc.sweeps.records import Records
 
-__all__ = ["Cell", "cost", "draw", "measure", "tables"]
+DENSE = 256  # points up to which all eigenvalues are computed
+
+
+class Cell(_fresh.Cell):
+    """A block of networks, with their weights, of one width on one number of points."""
+
+
+def cost(cell: Cell) -> float:
+    """Products of the kernel's entries."""
+    return float(cell.seeds * cell.n**2 * (sum(hidden_widths(cell)) + 500))
+
+
+@lru_cache(maxsize=4)
+def _kernel(point: Cell) -> Callable[..., jax.Array]:
+    init, widths = init_of(point), (*hidden_widths(point), 1)
+
+    def one(key: jax.Array, x: jax.Array) -> jax.Array:
+        params = ne.draw_params(key, init, x.shape[1], widths, x.dtype)
+        return ne.ntk_layerwise(init, params, x, x)[:, :, 0, 0]
+
+    return one
+
+
+def operator_norm(difference: np.ndarray) -> float:
+    """‖A‖ of a symmetric matrix, by Lanczos where it is large."""
+    if len(difference) <= DENSE:
+        return float(np.abs(np.linalg.eigvalsh(difference)).max())
+    start = np.random.default_rng(0).standard_normal(len(difference))
+    found = eigsh(difference, k=1, which="LM", v0=start, tol=1e-6, return_eigenvectors=False)
+    return float(abs(found[0]))
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Return ‖K(θ) − K∞‖ and the largest error of an entry, [s] each."""
-    found = deviations(cell, draws(cell))
-    return {"operator": found.operator, "max_entry": found.max_entry}
+    """Return the largest entry error and ‖K(θ) − K∞‖ of every network, [s]."""
+    x, known = jnp.asarray(inputs(cell), cell.dtype), limit(point_of(cell))[:, :, 0, 0]
+    entry, operator = [], []
+    for key in cell.seed_keys():
+        kernel = map_batched(_kernel(point_of(cell)), key[None], 1, x)[0]
+        difference = kernel.astype(np.float64) - known
+        entry.append(np.abs(difference).max())
+        operator.append(operator_norm(difference) / cell.n)
+    return {"max_entry": np.array(entry), "operator": np.array(operator)}
 
 
-def logarithm(records: Records) -> tuple[float, float, float]:
-    """Fit mean max entry = a + b log n by least squares; a, b and the largest relative residual."""
+def fits(records: Records) -> dict[str, tuple[float, float, float]]:
+    """Fits of the mean largest entry: (a, b, worst relative residual) of each form."""
     ns, found = curves.groups(records, "n", "max_entry")
-    means = np.array([one.mean() for one in found])
-    design = np.stack([np.ones(len(ns)), np.log(ns)], axis=1)
-    (a, b), *_ = np.linalg.lstsq(design / means[:, None], np.ones(len(ns)))
-    return float(a), float(b), float(np.abs((design @ [a, b]) / means - 1).max())
+    x, y = np.array(ns, float), np.array([one.mean() for one in found])
+    fitted = {}
+    for name, at in (("log", np.log(x)), ("root", np.sqrt(np.log(x)))):
+        b, a = np.polyfit(at, y, 1, w=1 / y)
+        fitted[name] = (float(a), float(b), float(np.abs((a + b * at) / y - 1).max()))
+    b, a = np.polyfit(np.log(x), np.log(y), 1)
+    off = np.abs(np.exp(a) * x**b / y - 1).max()
+    return {**fitted, "power": (float(a), float(b), float(off))}
 
 
-def power(records: Records) -> Exponent | None:
-    """The exponent of ‖K − K∞‖ in n where there are as many points as m, or more."""
-    ns, found = curves.groups(records, "n", "operator")
-    pairs = [(n, one) for n, one in zip(ns, found, strict=True) if n >= records[0].cell.m]
-    return curves.fit_of([n for n, _ in pairs], [one for _, one in pairs])
+def _lines(records: Records) -> dict[int, Any]:
+    return dict(zip(records.values("m"), style.LINES, strict=False))
 
 
 def _entries(ax: Axes, records: Records) -> None:
-    curves.by_activation(ax, records, "n", "max_entry", label=curves.plain, linestyle="none")
-    ns = np.geomspace(records.values("n")[0], records.values("n")[-1], 50)
-    for name in records.values("activation"):
-        a, b, _ = logarithm(records.where(activation=name))
-        look = {**style.GUIDE, "color": style.activation_look(name)["color"]}
-        ax.plot(ns, a + b * np.log(ns), **look, label=f"{a:.2f} + {b:.2f} log $n$")
-    ax.set_ylabel(r"$\max_{ij}|K(x_i,x_j)-K_\infty(x_i,x_j)|$")
-    ax.set_title("the largest of $n^2$ errors: one logarithm")
+    for m, line in _lines(records).items():
+        look = {"label": None, "linestyle": line, "scale": lambda n, m=m: m**0.5 + 0 * n}
+        curves.by_activation(ax, records.where(m=m), "n", "max_entry", **look)
+        style.entry(ax, f"$m={m}$", color="0.4", linestyle=line)
+    style.log_axes(ax, records.values("n"), y=False)
+    ax.set_ylabel(r"$\sqrt{m}\,\max_{ij}|K-K_\infty|_{ij}$")
+    ax.set_title("the largest of $n^2$ entries")
+    ax.legend(loc="upper left")
 
 
 def _operator(ax: Axes, records: Records) -> None:
-    curves.by_activation(ax, records, "n", "operator", label=curves.plain)
-    m = records[0].cell.m
+    for m, line in _lines(records).items():
+        look = {"label": None, "linestyle": line, "scale": lambda n, m=m: m**0.5 + 0 * n}
+        curves.by_activation(ax, records.where(m=m), "n", "operator", **look)
     for name in records.values("activation"):
-        fit = power(records.where(activation=name))
-        if fit:
-            ns = np.array([n for n in records.values("n") if n >= m], float)
-            look = {**style.GUIDE, "color": style.activation_look(name)["color"]}
-            label = curves.told(fit, "power for $n\\geq m$:")
-            ax.plot(ns, fit.prefactor * ns**fit.slope, **look, label=label)
-    ax.axvline(m, color="0.8", linewidth=0.6, zorder=0)
-    ax.annotate(" $n=m$", (m, 0), fontsize=style.SMALL, color="0.35", va="bottom")
-    ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$")
-    ax.set_title("the matrix: level beyond $n=m$")
+        style.entry(ax, style.word(name), linestyle="none", **style.activation_look(name))
+    style.log_axes(ax, records.values("n"), y=False)
+    ax.set_ylabel(r"$\sqrt{m}\,\|K(\theta)-K_\infty\|$")
+    ax.set_title("the matrix, divided by $n$")
+    ax.legend(loc="upper right")
 
 
 def draw(records: Records) -> Figure:
-    """Draw both errors against the number of points, with the fits that are claimed."""
+    """Draw both errors, times √m, against the number of points."""
     figure, axes = style.panels(2, height=2.6)
     _entries(axes[0], records.ok)
     _operator(axes[1], records.ok)
     for ax in axes:
-        style.log_axes(ax, records.ok.values("n"), y=False)
         ax.set(xlabel="points $n$", ylim=(0, None))
-    axes[0].legend(loc="upper left")
-    axes[1].legend(loc="lower left")
     style.letter(axes)
     cell = records.ok[0].cell
-    fewest = curves.fewest(records.ok, "operator", "n", "activation")
-    note = f"m = {cell.m}, l = {cell.depth}; bars: 95 %, {fewest} or more networks a point"
+    fewest = curves.fewest(records.ok, "operator", "n", "m", "activation")
+    note = f"{cell.data}, l = {cell.depth}, widths k² m; bars: 95 %, {fewest} or more networks"
     style.footnote(figure, note)
     return figure
 
 
 def tables(records: Records) -> dict[str, Table]:
-    """Both errors at every n, and the fits."""
-    rows = [
-        (style.word(name), n, mean(cells.stack("max_entry")), mean(cells.stack("operator")))
-        for (name, n), cells in records.ok.group("activation", "n")
-    ]
-    fits = []
-    for (name,), cells in records.ok.group("activation"):
-        a, b, off = logarithm(cells)
-        fits.append((style.word(name), a, b, f"{100 * off:.1f} %", power(cells)))
-    columns = ("a", "b", "largest residual", "power of the operator error, n ≥ m")
+    """Both errors at every n, and the fits of the largest entry."""
+    rows: list[Any] = []
+    fitted: list[Any] = []
+    for (name, m), own in records.ok.group("activation", "m"):
+        for what, word in (("max_entry", "largest entry"), ("operator", "operator")):
+            found = [mean(cells.stack(what)) for _, cells in own.group("n")]
+            rows.append((style.word(name), m, word, *found))
+        found_fits = fits(own)
+        residuals = [f"{100 * found_fits[form][2]:.1f} %" for form in ("root", "log", "power")]
+        power, ns = found_fits["power"][1], own.values("n")
+        large = Records([r for r in own if r.cell.n >= max(m, 64)])
+        level = curves.fit_of(*curves.groups(large, "n", "operator"))
+        fitted.append((style.word(name), m, *residuals, f"{power:.3f}", level, ns[-1]))
+    heads = (f"n = {n}" for n in records.ok.values("n"))
+    columns = ("a + b √log n", "a + b log n", "power of n", "the power", "of ‖K − K∞‖, n ≥ m, 64")
     return {
-        "": Table(("φ", "n", "max entry error", "operator error"), rows),
-        "fits": Table(("φ, max entry = a + b log n", *columns), fits),
+        "": Table(("φ", "m", "error", *heads), rows),
+        "fits": Table(("φ", "m, worst residual of", *columns, "largest n"), fitted),
     }
 
 

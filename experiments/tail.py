@@ -1,9 +1,10 @@
-"""Does the bound of [C] hold with its probability: is its (1 − 1/m)-quantile bounded in m?
+"""Does the bound of [C] hold with its probability 1 − C/m, and does it need its logarithm?
 
-Question: the quantile at 1 − 1/m of ‖K(θ) − K∞‖ over (Δ_φ⁻² + √m_l l) κ_φ² m^{−1/2}, the bound
-without its constant, against m; widths k² m, at least 20 m networks a point.
+Question: m · P(‖K(θ) − K∞‖ > c √(log m) · bound) against m for several c, with and without the
+√(log m); bound = (Δ_φ⁻² + √m_l l) κ_φ² m^{−1/2} without its constant; widths k² m; the quantile
+at 1 − 1/m, over the abstract's bound and over the theorem's own form, for several n and l.
 
-Expectation: [C] bounds it by a constant, up to logarithms.
+Expectation: for one constant c the product m · P stays bounded, with the logarithm.
 """
 
 from statistics import NormalDist
@@ -13,7 +14,9 @@ import _fresh
 import numpy as np
 from _cells import accepted_by, with_a_bound
 from _fresh import cost, deviations, draws
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import betaincinv
 
 from ntk_eoc.estimates import Quantile, quantile
 from ntk_eoc.report import curves, style
@@ -23,6 +26,8 @@ from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
+CONSTANTS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+
 
 class Cell(_fresh.Cell):
     """A block of networks of one width, of an activation that the bound is about."""
@@ -31,9 +36,27 @@ class Cell(_fresh.Cell):
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Draw networks and return ‖K(θ) − K∞‖ over the bound without its constant, [s]."""
-    shape = bound_shape(with_a_bound(cell.activation), cell.m, cell.depth, cell.outputs)
-    return {"ratio": deviations(cell, draws(cell)).operator / shape}
+    """Draw networks and return ‖K(θ) − K∞‖ over the bound without its constant, [s].
+
+    Beside it the theorem's own form over the abstract's: [(Δ⁻² + (log l + √m_l) l) √log(ln)] over
+    [Δ⁻² + √m_l l].
+    """
+    act, l, k = with_a_bound(cell.activation), cell.depth, cell.outputs  # noqa: E741
+    shape = bound_shape(act, cell.m, l, k)
+    abstract = act.delta**-2 + k**0.5 * l
+    theorem = (act.delta**-2 + (np.log(l) + k**0.5) * l) * np.log(l * cell.n) ** 0.5
+    return {
+        "ratio": deviations(cell, draws(cell)).operator / shape,
+        "theorem": theorem / abstract,
+    }
+
+
+def exceeded(ratio: np.ndarray, level: float, m: int) -> Quantile:
+    """Return m · P(ratio > level) with its 95 % interval of Clopper and Pearson."""
+    count, hits = ratio.size, int((ratio > level).sum())
+    low = betaincinv(hits, count - hits + 1, 0.025) if hits else 0.0
+    high = betaincinv(hits + 1, count - hits, 0.975) if hits < count else 1.0
+    return Quantile(m * hits / count, float(m * low), float(m * high), count)
 
 
 def gaussian(m: int) -> float:
@@ -47,55 +70,98 @@ def _moved(found: Quantile, by: float, over: float) -> Quantile:
     return Quantile(value, low, high, found.draws)
 
 
-def draw(records: Records) -> Figure:
-    """Draw the quantile at 1 − 1/m and the median against m, and the excess in Gaussian units."""
-    figure, (ax, excess) = style.panels(2, height=2.6)
-    ok, ends = records.ok, []
-    for name in ok.values("activation"):
-        ms, ratios = curves.groups(ok.where(activation=name), "m", "ratio")
+def _base(records: Records) -> Records:
+    """The records of the shape of which there are most widths."""
+    return max((own for _, own in records.group("n", "depth")), key=lambda r: len(r.values("m")))
+
+
+def _quantiles(ax: Axes, records: Records) -> None:
+    ends = []
+    for name in records.values("activation"):
+        ms, ratios = curves.groups(records.where(activation=name), "m", "ratio")
         high = [quantile(r, 1 - 1 / m) for m, r in zip(ms, ratios, strict=True)]
         middle = [quantile(r, 0.5) for r in ratios]
         look = style.activation_look(name)
         curves.bars(ax, ms, high, **look)
         curves.bars(ax, ms, middle, linestyle=style.LINES[1], **look)
         z = np.array([gaussian(m) for m in ms])
-        # A Gaussian tail of any mean and scale is level here, a heavier one grows.
-        above = [_moved(h, c.value, t) for h, c, t in zip(high, middle, z, strict=True)]
-        curves.bars(excess, ms, above, label=style.word(name), **look)
-        level = above[-1].value
-        ax.plot(ms, middle[-1].value + level * z, **{**style.GUIDE, "color": look["color"]})
+        # A Gaussian tail of the last width's scale.
+        over = _moved(high[-1], middle[-1].value, z[-1]).value
+        ax.plot(ms, middle[-1].value + over * z, **{**style.GUIDE, "color": look["color"]})
         ends += [
-            (high[-1].value, f"{style.word(name)},\nquantile $1-1/m$", look["color"]),
-            (middle[-1].value, f"{style.word(name)}, median", look["color"]),
+            (high[-1].value, "1 − 1/m", look["color"]),
+            (middle[-1].value, "median", look["color"]),
         ]
-    for axis in (ax, excess):
-        style.log_axes(axis, ok.values("m"), y=False)
-        axis.set(xlabel="width $m$ (hidden widths $m_k=k^2m$)", ylim=(0, None))
-    ax.set(ylabel=r"$\|K(\theta)-K_\infty\|$ / bound without $C$")
-    ax.set_title(r"the quantile grows like $z\sim\sqrt{2\,\log\,m}$")
-    excess.set(ylabel="(quantile − median) / $z$")
-    excess.set_title("level at large $m$: a Gaussian tail")
-    excess.legend(loc="lower right")
-    style.letter((ax, excess))
+    style.log_axes(ax, records.values("m"), y=False)
+    ax.set(xlabel="width $m$", ylim=(0, None))
+    ax.set_ylabel(r"$\|K(\theta)-K_\infty\|$ / bound without $C$")
+    ax.set_title("quantiles")
     style.label_ends(ax, ends)
+
+
+def _products(ax: Axes, records: Records, name: str) -> None:
+    ms, ratios = curves.groups(records, "m", "ratio")
+    for c, look in style.ramp(CONSTANTS).items():
+        for line, power in ((style.LINES[0], 0.5), (style.LINES[2], 0.0)):
+            levels = [c * np.log(m) ** power for m in ms]
+            found = [exceeded(r, v, m) for m, r, v in zip(ms, ratios, levels, strict=True)]
+            shown = [i for i, one in enumerate(found) if one.low > 0 and one.value < ms[i] / 2]
+            if len(shown) > (1 if power else 2):
+                at, own = [ms[i] for i in shown], [found[i] for i in shown]
+                label = f"$c={c:g}$" if power else None
+                curves.bars(ax, at, own, label=label, linestyle=line, **look)
+    style.log_axes(ax, records.values("m"))
+    ax.set(xlabel="width $m$", ylabel=r"$m\cdot P($error $>c\,\sqrt{\log m}\cdot$ bound$)$")
+    ax.set_title(style.word(name))
+    ax.legend(loc="best", fontsize=style.SMALL, handlelength=1.6)
+
+
+def draw(records: Records) -> Figure:
+    """Draw the quantile at 1 − 1/m and the median, and m · P for several constants."""
+    ok = _base(records.ok)
+    names = ok.values("activation")
+    figure, axes = style.panels(1 + len(names), height=2.7)
+    _quantiles(axes[0], ok)
+    for ax, name in zip(axes[1:], names, strict=True):
+        _products(ax, ok.where(activation=name), name)
+    style.entry(axes[1], r"without $\sqrt{\log m}$", color="0.4", linestyle=style.LINES[2])
+    axes[1].legend(loc="best", fontsize=style.SMALL, handlelength=1.6)
+    style.letter(axes)
     cell = ok[0].cell
     least = min(len(c.stack("ratio")) / m for (_, m), c in ok.group("activation", "m"))
-    note = f"n = {cell.n}, l = {cell.depth}; at least {least:.0f} m networks a point"
-    dots = "dotted in (a): median + c z at the largest m's c, z the Gaussian quantile at 1 − 1/m"
-    style.footnote(figure, note, "bars: 95 % order-statistic intervals", dots)
+    note = (
+        f"{cell.data}, n = {cell.n}, l = {cell.depth}, widths k² m; {least:.0f} m networks or more"
+    )
+    dots = "dotted in (a): median + c z, z the Gaussian quantile at 1 − 1/m, c of the largest m"
+    words = ", ".join(
+        f"{style.word(n)} {w}" for n, w in zip(names, ("lower", "upper"), strict=False)
+    )
+    style.footnote(figure, note, "bars: 95 % over networks, binomial in (b), (c)", dots, words)
     return figure
 
 
 def tables(records: Records) -> dict[str, Table]:
-    """The quantile, the median and their difference in Gaussian units."""
-    rows = []
-    for (name, m), cells in records.ok.group("activation", "m"):
-        ratio = cells.stack("ratio")
+    """The quantile over both bounds for every n and l; m · P for constants that fit."""
+    rows: list[Any] = []
+    for (name, n, l, m), cells in records.ok.group("activation", "n", "depth", "m"):  # noqa: E741
+        ratio, form = cells.stack("ratio"), float(cells[0].arrays["theorem"])
         high, middle = quantile(ratio, 1 - 1 / m), quantile(ratio, 0.5)
+        own = _moved(high, 0.0, form * np.log(m) ** 0.5)
         over_z = _moved(high, middle.value, gaussian(m))
-        rows.append((style.word(name), m, len(ratio), high, middle.value, over_z))
-    columns = ("quantile at 1 − 1/m over the bound without C", "median", "difference over z")
-    return {"": Table(("φ", "m", "networks", *columns), rows)}
+        word = style.word(name)
+        rows.append((word, n, l, m, len(ratio), middle.value, high, over_z, own))
+    products: list[Any] = []
+    base = _base(records.ok)
+    for (name, m), cells in base.group("activation", "m"):
+        ratio = cells.stack("ratio")
+        found = [exceeded(ratio, c * np.log(m) ** 0.5, m) for c in CONSTANTS]
+        products.append((style.word(name), m, *found))
+    over = "over the theorem's form and √log m"
+    columns = ("median", "quantile at 1 − 1/m", "(quantile − median)/z", over)
+    return {
+        "quantiles": Table(("φ", "n", "l", "m", "networks", *columns), rows),
+        "products": Table(("φ, m · P", "m", *(f"c = {c:g}" for c in CONSTANTS)), products),
+    }
 
 
 if __name__ == "__main__":
