@@ -100,11 +100,19 @@ def _pair(key: jax.Array, networks: Ensemble, units: jax.Array) -> tuple[jax.Arr
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Return |w_k − w_{∞,k}| [s, layers], what the law says of it, and the published means."""
+    """Return |w_k − w_{∞,k}| [s, layers], what the law says of it, and the published means.
+
+    Without seeds, the law alone, of pairs at the angles of the first points.
+    """
     act = with_a_bound(cell.activation)
     x = jnp.asarray(data.load(cell.data, cell.n).x, cell.dtype)
     units = x / jnp.linalg.norm(x, axis=1, keepdims=True)
     widths = ne.widths(cell.schedule, cell.m, max(cell.layers))
+    if cell.seeds == 0:
+        some = np.asarray(units[: 2 * LAW_PAIRS], np.float64)
+        start = 1 - (some[::2] * some[1::2]).sum(axis=1)
+        law = law_of_errors(act, start, widths, cell.layers)
+        return {"law": np.sqrt(2 / np.pi) * law.mean(axis=0)}
     ensemble = nngp_ensemble(ne.edge_of_chaos(act), units[:2], widths, dtype=cell.dtype)
     start, grams = map_batched(_pair, cell.seed_keys(), cell.batch, ensemble, units)
     grams = grams[:, np.array(cell.layers) - 2]
@@ -141,11 +149,13 @@ def _layers(records: Records) -> np.ndarray:
     return np.array(records[0].cell.layers)
 
 
-def _parts(records: Records) -> tuple[Records, Records]:
-    """The records as published, and the deeper ones."""
-    shallow = min(max(record.cell.layers) for record in records)
-    as_published = [r for r in records if max(r.cell.layers) == shallow]
-    return Records(as_published), Records([r for r in records if r not in as_published])
+def _parts(records: Records) -> tuple[Records, Records, Records]:
+    """The records as published, the deeper ones, and those of the law alone."""
+    drawn = [r for r in records if "error" in r.arrays]
+    shallow = min(max(record.cell.layers) for record in drawn)
+    as_published = [r for r in drawn if max(r.cell.layers) == shallow]
+    deeper = [r for r in drawn if max(r.cell.layers) > shallow]
+    return Records(as_published), Records(deeper), Records([r for r in records if r not in drawn])
 
 
 def _curves(records: Records) -> list[tuple[str, int, Records]]:
@@ -184,19 +194,20 @@ def _differences(ax: Axes, records: Records) -> None:
     ax.axhspan(-3, 3, color="0.92", zorder=0)
     ax.axhline(0, **style.GUIDE)
     style.log_axes(ax, [2, 4, 8, 16, 32], y=False)
-    ax.set(xlabel="layer $k$", ylabel="published − ours, standard errors")
-    ax.set_title("one line: the same networks at all $k$")
+    ax.set(xlabel="layer $k$", ylabel="(published − ours) / error")
+    ax.set_title("differences: all within 3 errors")
     ax.set_ylim(-5, 5)
 
 
-def _deep(ax: Axes, records: Records) -> None:
+def _deep(ax: Axes, records: Records, laws: Records) -> None:
     powers = {"quadratic": ("½", 0.5), "linear": ("1", 1), "constant": ("3/2", 1.5)}
     for name, m, own in _curves(records):
         k, scale, color = _layers(own), m**0.5, style.COLORS[list(SCHEDULES).index(name)]
         label = f"{SCHEDULES[name]}, $m={m}$: {powers[name][0]}"
         curves.bars(ax, k, list(own.stack("error").T), scale=scale, label=label, color=color,
                     marker=".", ms=3, linestyle="none", capsize=0)  # fmt: skip
-        ax.plot(k, scale * own[0].arrays["law"], color=color, linewidth=0.9)
+        for r in [own[0], *laws.where(schedule=name, m=m)]:
+            ax.plot(_layers(Records([r])), scale * r.arrays["law"], color=color, linewidth=0.9)
     style.log_axes(ax, [2, 8, 32, 128, 512])
     ax.set(xlabel="layer $k$", ylabel=r"$\sqrt{m}\cdot$ mean of $|w_k-w_{\infty,k}|$")
     ax.set_title("deeper: exponents ½, 1, 3/2")
@@ -206,10 +217,10 @@ def _deep(ax: Axes, records: Records) -> None:
 def draw(records: Records) -> Figure:
     """Draw the means beside the published ones, their differences, and the growth to 1,000."""
     figure, axes = style.panels(3, height=3.1)
-    shallow, deep = _parts(records.ok)
+    shallow, deep, laws = _parts(records.ok)
     _means(axes[0], shallow)
     _differences(axes[1], shallow)
-    _deep(axes[2], deep)
+    _deep(axes[2], deep, laws)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=9, columnspacing=1,
                   handlelength=2.2, title="hidden widths $m_k$ in (a), (b)")  # fmt: skip
@@ -218,12 +229,21 @@ def draw(records: Records) -> Figure:
     fewest = [curves.fewest(part, "error", *fields) for part in (shallow, deep)]
     note = f"means over {fewest[0]:,} pairs, a fresh network each (in (c) {fewest[1]}, bars: 95 %)"
     band = "published: 1,000 pairs, [C] Figure 1; band: ± 3"
-    style.footnote(figure, note, band, "lines of (c): the law to leading order, nothing fitted")
+    style.footnote(figure, note, band, "lines of (c): the law, nothing fitted")
     return figure
 
 
 def _widths_word(schedule: str) -> str:
     return SCHEDULES[schedule].strip("$").replace("^2", "² ").replace("km", "k m")
+
+
+def _power_of_law(record: Any, low: int, high: int) -> str | None:
+    """The power of k in the law, fitted to the record's layers from `low` to `high`."""
+    k = np.array(record.cell.layers)
+    there = (k >= low) & (k <= high)
+    if there.sum() < 2:
+        return None
+    return f"{np.polyfit(np.log(k[there]), np.log(record.arrays['law'][there]), 1)[0]:.2f}"
 
 
 WINDOWS = ((2, 8), (8, 32), (32, 128), (128, 1000))
@@ -234,7 +254,7 @@ def tables(records: Records) -> dict[str, Table]:
     points: list[Any] = []
     within: list[Any] = []
     exponents: list[Any] = []
-    shallow, deep = _parts(records.ok)
+    shallow, deep, laws = _parts(records.ok)
     for name, m, own in _curves(shallow):
         layers, gap = gaps(own)
         at = list(_layers(own))
@@ -254,12 +274,10 @@ def tables(records: Records) -> dict[str, Table]:
         row: list[Any] = []
         for low, high in WINDOWS:
             there = (at_k >= low) & (at_k <= high)
-            if there.sum() > 1 and at_k[there][-1] > 1.4 * low:
-                x, law = at_k[there], own[0].arrays["law"][there]
-                power = np.polyfit(np.log(x), np.log(law), 1)[0]
-                row += [growth(x, own.stack("error")[:, there]), f"{power:.2f}"]
-            else:
-                row += [None, None]
+            known = there.sum() > 1 and at_k[there][-1] > 1.4 * low
+            found = growth(at_k[there], own.stack("error")[:, there]) if known else None
+            sources = [own[0], *laws.where(schedule=name, m=m)]
+            row += [found, _power_of_law(sources[0 if known else -1], low, high)]
         exponents.append((_widths_word(name), m, len(own.stack("error")), *row))
     heads = [f"k = {low} … {high}{what}" for low, high in WINDOWS for what in ("", ", law")]
     return {
