@@ -208,6 +208,8 @@ def tables(records: Records) -> dict[str, Table]:
     depths = ok.values("depth")
     end, middle = depths[-1], depths[-min(3, len(depths))]
     for (equal, name, power), cells in ok.group("equal", "activation", "power"):
+        if equal != "m" and power == 2:
+            continue  # the same as at equal m
         root = cells[0].cell.m ** 0.5
         law = {l: root * float(c[0].arrays["law"]) for (l,), c in cells.group("depth")}  # noqa: E741
         told = None
