@@ -44,7 +44,8 @@ run: $(RUN)  ## Run CONFIG (the concentration sweep) and draw its figure; again 
 	$(BIN)/ntk-eoc run $(CONFIG) --out $(OUT) --workers $(WORKERS)
 	$(BIN)/ntk-eoc figures $(OUT)
 
-STUDY := concentration_wide tail constants schedules gradient_independence bias overparameterisation
+STUDY := concentration_wide concentration_figure tail constants data_and_depth schedules \
+  gradient_independence theorem_events bias overparameterisation smallest_eigenvalue
 
 study: $(RUN)  ## Run the study behind docs/concentration.md; again to resume
 	for name in $(STUDY); do \

@@ -174,13 +174,14 @@ def _circle(ax: Axes, records: Records) -> None:
         ts = own.values("t")
         means = [np.mean([r.arrays["law"] for r in own.where(t=t)]) for t in ts]
         ax.plot(ts, np.array(means) * own[0].cell.m ** 0.5, **looks[kind])
-    ax.set(xlabel="angle $t$, degrees: $\\varphi(s)=s\\,\\cos\\,t+|s|\\,\\sin\\,t$")
+    ax.set(xlabel="angle $t$, degrees")
     ax.set(ylabel=r"$\sqrt{m}\,(E\|K-K_\infty\|_F^2)^{1/2}$", ylim=(0, None))
 
 
 def _most(records: Records, field: str, others: tuple[str, ...]) -> Records:
-    """The records of the values of `others` with the most values of `field`."""
-    return max((own for _, own in records.group(*others)), key=lambda r: len(r.values(field)))
+    """The records of the values of `others` with the most values of `field`, then the most."""
+    parts = [own for _, own in records.group(*others)]
+    return max(parts, key=lambda own: (len(own.values(field)), len(own)))
 
 
 def draw(records: Records) -> Figure:
@@ -202,7 +203,8 @@ def draw(records: Records) -> Figure:
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1)
     style.letter(axes)
     note = "computed law of K(θ) − K∞, widths k² m; bars: 95 % over data sets of one kind"
-    style.footnote(figure, note, "[C]'s factor Δ⁻² would be 194 in (a) and (b)")
+    circle = "φ(s) = s cos t + |s| sin t"
+    style.footnote(figure, note, circle, "[C]'s factor Δ⁻² would be 194 in (a) and (b)")
     return figure
 
 

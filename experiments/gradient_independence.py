@@ -94,8 +94,9 @@ WHAT = {
 
 
 def _base(records: Records) -> Records:
-    """The records of the number of points of which there are most widths."""
-    return max((own for _, own in records.group("n")), key=lambda own: len(own.values("m")))
+    """Of at most as many points as neurons, the records of the n with most widths."""
+    wide = Records([record for record in records if record.cell.m >= record.cell.n])
+    return max((own for _, own in wide.group("n")), key=lambda own: len(own.values("m")))
 
 
 def ratio(cells: Records) -> Estimate:

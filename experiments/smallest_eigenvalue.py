@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import ntk_eoc as ne
-from ntk_eoc.estimates import mean
+from ntk_eoc.estimates import mean, quantile
 from ntk_eoc.report import curves, style
 from ntk_eoc.report.tables import Table
 from ntk_eoc.sweeps.records import Records
@@ -57,7 +57,12 @@ def _by_width(records: Records) -> Records:
 def _against_width(ax: Axes, records: Records, what: str) -> None:
     for n, line in zip(records.values("n"), style.LINES, strict=False):
         own = records.where(n=n)
-        curves.by_activation(ax, own, "m", what, label=None, linestyle=line, shift=0.03)
+        if what != "condition":
+            curves.by_activation(ax, own, "m", what, label=None, linestyle=line, shift=0.03)
+        for name in own.values("activation") if what == "condition" else []:
+            ms, found = curves.groups(own.where(activation=name), "m", what)
+            look = style.activation_look(name)
+            curves.bars(ax, ms, [quantile(one, 0.5) for one in found], linestyle=line, **look)
         style.entry(ax, f"$n={n}$", color="0.4", linestyle=line)
     style.log_axes(ax, records.values("m"), y=what != "smallest")
     style.level(ax, 1)
@@ -70,7 +75,7 @@ def draw(records: Records) -> Figure:
     wide = _by_width(records.ok)
     labels = {
         "smallest": (r"$\lambda_{min}(K(\theta))\,/\,\lambda_{min}(K_\infty)$", "low at small $m$"),
-        "condition": (r"cond $K(\theta)$ / cond $K_\infty$", "the condition number is high"),
+        "condition": (r"cond $K(\theta)$ / cond $K_\infty$", "the condition number: medians"),
         "norm": (r"$\|K(\theta)-K_\infty\|\,/\,\lambda_{min}(K_\infty)$", "the norm says little"),
     }
     for ax, (what, (label, title)) in zip(axes, labels.items(), strict=True):
@@ -93,7 +98,8 @@ def tables(records: Records) -> dict[str, Table]:
     """The three ratios against m and n, and against depth."""
 
     def row(cells: Records) -> tuple[Any, ...]:
-        return tuple(mean(cells.stack(what)) for what in ("smallest", "condition", "norm"))
+        smallest, norm = (mean(cells.stack(what)) for what in ("smallest", "norm"))
+        return smallest, quantile(cells.stack("condition"), 0.5), norm
 
     wide = [
         (style.word(name), n, m, f"{n / m:.3g}", *row(cells))
@@ -103,7 +109,7 @@ def tables(records: Records) -> dict[str, Table]:
         (style.word(name), l, float(cells[0].arrays["limit"]), *row(cells))
         for (name, l), cells in _by_depth(records.ok).group("activation", "depth")  # noqa: E741
     ]
-    columns = ("λ_min over that of K∞", "condition over that of K∞", "‖K − K∞‖/λ_min(K∞)")
+    columns = ("λ_min over that of K∞", "median condition over that of K∞", "‖K − K∞‖/λ_min(K∞)")
     return {
         "width": Table(("φ", "n", "m", "n/m", *columns), wide),
         "depth": Table(("φ", "l", "λ_min(K∞)", *columns), deep),

@@ -113,7 +113,6 @@ def _products(ax: Axes, records: Records, name: str) -> None:
     style.log_axes(ax, records.values("m"))
     ax.set(xlabel="width $m$", ylabel=r"$m\cdot P($error $>c\,\sqrt{\log m}\cdot$ bound$)$")
     ax.set_title(style.word(name))
-    ax.legend(loc="best", fontsize=style.SMALL, handlelength=1.6)
 
 
 def draw(records: Records) -> Figure:
@@ -125,7 +124,9 @@ def draw(records: Records) -> Figure:
     for ax, name in zip(axes[1:], names, strict=True):
         _products(ax, ok.where(activation=name), name)
     style.entry(axes[1], r"without $\sqrt{\log m}$", color="0.4", linestyle=style.LINES[2])
-    axes[1].legend(loc="best", fontsize=style.SMALL, handlelength=1.6)
+    known = [ax.get_legend_handles_labels() for ax in axes[1:]]
+    entries = {label: handle for handles, labels in known for handle, label in zip(handles, labels)}  # noqa: B905
+    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=8)
     style.letter(axes)
     cell = ok[0].cell
     least = min(len(c.stack("ratio")) / m for (_, m), c in ok.group("activation", "m"))

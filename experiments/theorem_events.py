@@ -196,13 +196,9 @@ EVENTS = {
 }
 
 
-WORDS = {
-    "E1": "E1, norms",
-    "E2": "E2, cosines",
-    "E3": "E3, ‖B‖_F²",
-    "E3_norm": "E3, ‖B‖",
-    "E4": "E4, ⟨B, B′⟩",
-}
+WORDS = dict(
+    zip(EVENTS, ("E1, norms", "E2, cosines", "E3, ‖B‖_F²", "E3, ‖B‖", "E4, ⟨B, B′⟩"), strict=False)
+)
 
 
 def _axis(name: str, cell: Cell) -> tuple[np.ndarray, str]:
@@ -242,10 +238,10 @@ def draw(records: Records) -> Figure:
         )
         _panel(ax, drawn if event in ("E1", "E2") else own, event)
     style.level(axes[1, 2], 1)
-    axes[0, 0].set_ylabel("error / bound without $C$")
-    axes[1, 0].set_ylabel("error / bound without $C$")
-    axes[0, 0].legend(loc="best")
-    axes[0, 2].legend(loc="best")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("error / bound without $C$")
+    for ax in axes[0, ::2]:
+        ax.legend(loc="best")
     style.letter(axes.ravel())
     fewest = [curves.fewest(part, "E1", "m") for part in (drawn, weights)]
     note = (
