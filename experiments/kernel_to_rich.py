@@ -95,7 +95,7 @@ def measure(cell: Cell) -> dict[str, Any]:
 PANELS = {
     "drift": (r"$\max_t\,\|K(\theta_t)-K(\theta_0)\|\,/\,\|K_\infty\|$", "drift of the kernel"),
     "loss": ("training loss at the end", "the loss"),
-    "test_error": ("test error at the end", "generalisation"),
+    "test_error": ("test error at the end", "test error"),
 }
 
 
