@@ -76,6 +76,15 @@ def _ntk(f: Function, params: Any, x1: Array, x2: Array, size: int) -> Array:
     return in_blocks(partial(jacobians, params), _contract, x1, x2, size)
 
 
+def require_floating(params: Any) -> None:
+    """Raise a ValueError that names the first leaf of `params` that has no derivative."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        dtype = jnp.result_type(leaf)
+        name = "params" + jax.tree_util.keystr(path)
+        allowed = "real floating-point numbers (what is not trained belongs into f's closure)"
+        require(jnp.issubdtype(dtype, jnp.floating), name, allowed, dtype)
+
+
 def ntk_jacobian(
     f: Function,
     params: Any,
@@ -101,12 +110,14 @@ def ntk_jacobian(
         K(θ) in the dtype of f's derivatives.
 
     Raises:
-        ValueError: If the inputs do not fit together, f returns neither a vector nor a scalar, or
-            the memory does not hold the Jacobians of two inputs.
+        ValueError: If the inputs do not fit together, a leaf of `params` is not of real
+            floating-point numbers, f returns neither a vector nor a scalar, or the memory does not
+            hold the Jacobians of two inputs.
 
     Source: `docs/theory.md` §3.1.
     """
     x1, x2 = paired_of_any_shape(x1, x2)
+    require_floating(params)
     out = jax.eval_shape(f, params, x1[0])
     require(len(out.shape) <= 1, "f", "a function (params, x) -> [k] or a scalar", out.shape)
     # Reverse mode holds a vector product and its copy for each row; twice the Jacobian is safe.

@@ -20,7 +20,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Num
 
 from ntk_eoc.checks import require
-from ntk_eoc.kernels.jacobian import DEFAULT_MEMORY, Function, in_blocks
+from ntk_eoc.kernels.jacobian import DEFAULT_MEMORY, Function, in_blocks, require_floating
 from ntk_eoc.kernels.matrix import paired_of_any_shape
 from ntk_eoc.kernels.uses import Traced, Use, trace, walk
 
@@ -235,6 +235,7 @@ def structured(
     Source: `docs/theory.md` §3.2.
     """
     x1, x2 = paired_of_any_shape(x1, x2)
+    require_floating(params)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
     leaves, tree = jax.tree.flatten(shapes)
     one = jax.ShapeDtypeStruct(x1.shape[1:], x1.dtype)

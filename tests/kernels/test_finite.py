@@ -167,3 +167,12 @@ def test_bad_input_is_refused():
         ne.ntk_jacobian(f, params, x[:0], x)
     with pytest.raises(ValueError, match="`x1` must be of 5 columns"):
         ne.ntk_layerwise(INITS["relu"], params, points(2, 4), points(2, 4))
+
+
+def test_bad_parameters_without_a_derivative_are_named():
+    f, params = network(INITS["relu"], (6, 3))
+    x = points(3)
+    with pytest.raises(ValueError, match=r"`params\['steps'\]` must be real floating-point .*int"):
+        ne.ntk_jacobian(lambda p, x: f(p["net"], x), {"net": params, "steps": jnp.arange(3)}, x, x)
+    with pytest.raises(ValueError, match=r"`params` must be real floating-point .*complex"):
+        ne.ntk_jacobian(lambda p, x: jnp.abs(p) * x, 1j + jnp.ones(5), x, x)
