@@ -15,6 +15,7 @@ Kernels of n1 and n2 inputs:
     ntk_layerwise                K(θ) of an MLP, without a Jacobian
     ntk_structured               K(θ) of a Flax model of linear layers, without a Jacobian
     ntk_vector_product           K(θ) v of any f, without K(θ)
+    kernel_operator              K∞ as products with vectors, without the matrix
     ntk_sampled                  K(θ) of a fresh network, exact in law, without its weights
     ntk_matrix, with_outputs     the papers' matrix K/n, and K∞ ⊗ I_k
 
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from ntk_eoc.kernels.forward_pass import nngp_sampled
     from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite, ntk_infinite_with_error
     from ntk_eoc.kernels.jacobian import ntk_jacobian
+    from ntk_eoc.kernels.kernel_operator import kernel_operator
     from ntk_eoc.kernels.layerwise import ntk_layerwise
     from ntk_eoc.kernels.matrix import ntk_matrix, with_outputs
     from ntk_eoc.kernels.sampled import ntk_sampled
@@ -95,6 +97,7 @@ _HOME = {
     "activation": "activations",
     "Init": "eoc",
     "edge_of_chaos": "eoc",
+    "kernel_operator": "kernels.kernel_operator",
     "nngp_infinite": "kernels.infinite",
     "nngp_sampled": "kernels.forward_pass",
     "ntk_infinite": "kernels.infinite",
@@ -132,6 +135,7 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "activation",
     "Init",
     "edge_of_chaos",
+    "kernel_operator",
     "nngp_infinite",
     "nngp_sampled",
     "ntk_infinite",

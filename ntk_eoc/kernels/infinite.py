@@ -82,26 +82,30 @@ def _nngp_by_table(params: tuple[Array, KappaTable], angles: Angles) -> Array:
     return scale * angles.size * (1 - 2 * table_distance(table, least, acute) ** 2)
 
 
-def _angular(
+def _of_angles(
     init: Init,
-    act: AbsLinear,
-    x1: Array,
-    x2: Array,
     depth: int,
+    dtype: Any,
     by_recursion: Callable[[float, int], PairFunction],
     by_table: PairFunction,
-) -> Array:
-    """K∞ or the covariance of a scale-invariant φ: the angle of each pair, then one function of it.
+) -> tuple[PairFunction, Any]:
+    """K∞ or the covariance of a scale-invariant φ as a function of angles, and its parameters.
 
     One compiled program serves all depths from `SMALLEST_DEPTH` on, since the table is an argument.
     """
-    scale = jnp.asarray(_growth(init, act, depth), x1.dtype)
+    act = scale_invariant(init)
+    assert act is not None
+    scale = jnp.asarray(_growth(init, act, depth), dtype)
     if depth < SMALLEST_DEPTH or act.delta < SMALLEST_DELTA:
         delta_phi = act.delta if depth > 1 else 0.0  # one layer does not know φ
-        return map_pairs(by_recursion(delta_phi, depth), x1 is x2, scale, x1, x2)
-    table = kappa_table(act.delta, depth, str(x1.dtype))
-    params = (scale, KappaTable(*(jnp.asarray(a) for a in table)))
-    return map_pairs(by_table, x1 is x2, params, x1, x2)
+        return by_recursion(delta_phi, depth), scale
+    table = kappa_table(act.delta, depth, str(jnp.dtype(dtype)))
+    return by_table, (scale, KappaTable(*(jnp.asarray(a) for a in table)))
+
+
+def ntk_of_angles(init: Init, depth: int, dtype: Any) -> tuple[PairFunction, Any]:
+    """Return K∞ of a scale-invariant φ as f(params, angles), and the params."""
+    return _of_angles(init, depth, dtype, _ntk_by_recursion, _ntk_by_table)
 
 
 def _checked(
@@ -177,7 +181,8 @@ def ntk_infinite(
         limit = dual_recursion(init, x1, x2, depth)
         found = Integral(limit.pairs.kernel, limit.pairs.error)
         return _tolerable(init, limit, found, x1.dtype)
-    return _angular(init, act, x1, x2, depth, _ntk_by_recursion, _ntk_by_table)
+    f, params = ntk_of_angles(init, depth, x1.dtype)
+    return map_pairs(f, x1 is x2, params, x1, x2)
 
 
 def nngp_infinite(
@@ -193,7 +198,8 @@ def nngp_infinite(
     if act is None:
         limit = dual_recursion(init, x1, x2, depth)
         return _tolerable(init, limit, Integral(*covariance(limit)), x1.dtype)
-    return _angular(init, act, x1, x2, depth, _nngp_by_recursion, _nngp_by_table)
+    f, params = _of_angles(init, depth, x1.dtype, _nngp_by_recursion, _nngp_by_table)
+    return map_pairs(f, x1 is x2, params, x1, x2)
 
 
 def ntk_infinite_with_error(
@@ -212,7 +218,8 @@ def ntk_infinite_with_error(
     if act is None:
         pairs = dual_recursion(init, x1, x2, depth).pairs
         return Integral(pairs.kernel.astype(x1.dtype), pairs.error.astype(x1.dtype))
-    kernel = _angular(init, act, x1, x2, depth, _ntk_by_recursion, _ntk_by_table)
+    f, params = ntk_of_angles(init, depth, x1.dtype)
+    kernel = map_pairs(f, x1 is x2, params, x1, x2)
     norm1, norm2 = (norms(x) / math.sqrt(x.shape[1]) for x in (x1, x2))
     most = depth * _growth(init, act, depth) * norm1[:, None] * norm2[None, :]
     relative = 1e-12 if x1.dtype == jnp.float64 else 2e-5

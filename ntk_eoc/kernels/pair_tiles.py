@@ -115,7 +115,7 @@ def _grid(n1: int, n2: int, same: bool) -> tuple[int, int, list[tuple[int, int]]
     return b1, b2, [(i, j) for i in starts1 for j in starts2 if not same or j <= i]
 
 
-def _mirror(values: Float[Array, "b b"]) -> Float[Array, "b b"]:
+def mirror(values: Float[Array, "b b"]) -> Float[Array, "b b"]:
     """Copy the lower triangle over the upper one."""
     return jnp.tril(values) + jnp.tril(values, -1).T
 
@@ -134,7 +134,7 @@ def _tiled(f: PairFunction, same: bool, params: Any, x1: Array, x2: Array) -> Ar
         values = f(params, tile_angles(_block(p, i, b1), _block(q, j, b2), one))
         if same:
             # A conditional, so that XLA does not compute every tile in both orders of its indices.
-            values = lax.cond(i == j, _mirror, lambda values: values, values)
+            values = lax.cond(i == j, mirror, lambda values: values, values)
             out = lax.dynamic_update_slice(out, values.T, (j, i))
         return lax.dynamic_update_slice(out, values, (i, j))
 

@@ -1,0 +1,50 @@
+"""Products of K∞ are those of the dense matrix, and so are the solutions made of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntk_eoc as ne
+from ntk_eoc.training.ridge import ridge_regression
+
+BIASED = ne.edge_of_chaos("erf", sigma_b=0.3)
+
+
+@pytest.mark.parametrize(
+    ("init", "one_norm"), [(ne.edge_of_chaos("relu"), False), (BIASED, False), (BIASED, True)]
+)
+def test_agrees_with_the_dense_matrix(init, one_norm):
+    x = jax.random.normal(jax.random.key(0), (600, 9))
+    x = jnp.asarray(ne.normalise(x, init)) if one_norm else x
+    x, x_test, v = x[:590], x[590:], jax.random.normal(jax.random.key(1), (590, 2))
+    operator = ne.kernel_operator(init, x, 4)
+    dense, cross = ne.ntk_infinite(init, x, x, 4), ne.ntk_infinite(init, x_test, x, 4)
+    scale = abs(dense).max()
+    np.testing.assert_allclose(operator @ v, dense @ v, atol=1e-10 * 590 * scale)
+    np.testing.assert_allclose(
+        operator.aslinearoperator() @ np.asarray(v[:, 0]), dense @ v[:, 0], atol=1e-10 * 590 * scale
+    )
+    np.testing.assert_allclose(operator.diagonal(), jnp.diag(dense), atol=1e-10 * scale)
+    np.testing.assert_allclose(
+        operator.columns(np.array([3, 580])), dense[:, np.array([3, 580])], atol=1e-10 * scale
+    )
+    np.testing.assert_allclose(operator.rectangle(x_test, v), cross @ v, atol=1e-8 * scale)
+
+
+def test_agrees_ridge_with_the_dense_solution():
+    init = ne.edge_of_chaos("relu")
+    x = jax.random.normal(jax.random.key(0), (300, 9))
+    y = np.asarray(jax.random.normal(jax.random.key(1), (300, 2)))
+    found = ridge_regression(ne.kernel_operator(init, x, 4), y, 0.5, tolerance=1e-11, rank=50)
+    matrix = np.asarray(ne.ntk_infinite(init, x, x, 4)) + 0.5 * np.eye(300)
+    assert found.converged
+    np.testing.assert_allclose(found.coefficients, np.linalg.solve(matrix, y), rtol=0, atol=1e-9)
+
+
+def test_bad_input_is_refused():
+    x = jax.random.normal(jax.random.key(0), (5, 3))
+    with pytest.raises(ValueError, match="`x` must be of one norm for an activation without"):
+        ne.kernel_operator(ne.Init(ne.Activation("mine", jnp.tanh), 1.2, 0.3), x, 3)
+    with pytest.raises(ValueError, match=r"`v` must be \[5, c\]"):
+        ne.kernel_operator("relu", x, 3) @ jnp.ones((4, 1))
