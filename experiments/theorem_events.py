@@ -97,7 +97,12 @@ def _drawn(cell: Cell) -> dict[str, np.ndarray]:
     networks = nngp_ensemble(init, jnp.asarray(x), widths, dtype=cell.dtype)
     grams = map_batched(draw_nngp, cell.seed_keys(), cell.batch, networks)[:, : cell.depth - 1]
     norms = np.sqrt(np.einsum("shii->shi", grams))
-    return _forward_events(cell, norms, grams[:, :, i, j] / (norms[..., i] * norms[..., j]))
+    return _forward_events(cell, norms, _over(grams[:, :, i, j], norms[..., i] * norms[..., j]))
+
+
+def _over(part: np.ndarray, whole: Any) -> np.ndarray:
+    """The quotient; 0 where a layer is dead, as at m = 4 one in sixteen of ReLU is."""
+    return part / np.where(whole == 0, np.inf, whole)
 
 
 def _norm(b: np.ndarray) -> float:
@@ -114,10 +119,10 @@ def _dependence(cell: Cell, u: np.ndarray, b: list[np.ndarray], norms: list[floa
     for i, j in itertools.combinations(range(len(u)), 2):
         less, more = u[i] - u[j], u[i] + u[j]
         half = np.arctan2(np.linalg.norm(less), np.linalg.norm(more))  # θ/2
-        e, f = less / np.linalg.norm(less), more / np.linalg.norm(more)
+        e, f = _over(less, np.linalg.norm(less)), _over(more, np.linalg.norm(more))
         gain = (f @ b[i]) @ (f @ b[j]) - (e @ b[i]) @ (e @ b[j])
         gap = abs(2 * delta / np.pi * np.sin(2 * half) * gain)
-        found.append(gap / (8 / np.pi * delta * np.tan(half) * norms[i] * norms[j]))
+        found.append(_over(gap, 8 / np.pi * delta * np.tan(half) * norms[i] * norms[j]))
     return np.array(found)
 
 
@@ -130,7 +135,7 @@ def _one_network(cell: Cell, x: np.ndarray, weights: list[np.ndarray]) -> dict[s
     norms: list[np.ndarray] = []
     events: dict[str, list[Any]] = {"E3": [], "E3_norm": [], "E4": [], "explicit": []}
     for h, w in enumerate(weights, start=1):
-        z, units = w @ out, out / np.linalg.norm(out, axis=0)
+        z, units = w @ out, _over(out, np.linalg.norm(out, axis=0))
         for a, below in matrices.items():
             size = [_norm(b) for b in below]
             events["explicit"].append(_dependence(cell, units.T, below, size))
@@ -148,10 +153,8 @@ def _one_network(cell: Cell, x: np.ndarray, weights: list[np.ndarray]) -> dict[s
         out = init.sigma_w * (act.a * z + act.b * np.abs(z)) / len(w) ** 0.5
         layers.append(out)
         norms.append(np.linalg.norm(out, axis=0))
-    cosines = np.stack(
-        [(o.T @ o / np.outer(n, n))[rows] for o, n in zip(layers, norms, strict=True)]
-    )
-    return {"norms": np.stack(norms), "cosines": cosines, **events}
+    cosines = [_over(o.T @ o, np.outer(n, n))[rows] for o, n in zip(layers, norms, strict=True)]
+    return {"norms": np.stack(norms), "cosines": np.stack(cosines), **events}
 
 
 def _ends(cell: Cell) -> list[tuple[int, int]]:
@@ -181,7 +184,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         "E3_norm": stacked["E3_norm"] / root,
         "explicit": explicit.max(axis=2),
         "by_pair": explicit.max(axis=(0, 1)),
-        "pairs": explicit.size,
+        "pairs": int((explicit > 0).sum()),
         "above": int((explicit > 1).sum()),
     }
 
@@ -194,11 +197,8 @@ EVENTS = {
     "E4": "E4: inner products",
     "explicit": "the explicit bound",
 }
-
-
-WORDS = dict(
-    zip(EVENTS, ("E1, norms", "E2, cosines", "E3, ‖B‖_F²", "E3, ‖B‖", "E4, ⟨B, B′⟩"), strict=False)
-)
+SHORT = ("E1, norms", "E2, cosines", "E3, ‖B‖_F²", "E3, ‖B‖", "E4, ⟨B, B′⟩")
+WORDS = dict(zip(EVENTS, SHORT, strict=False))
 
 
 def _axis(name: str, cell: Cell) -> tuple[np.ndarray, str]:
