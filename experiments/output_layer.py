@@ -117,7 +117,7 @@ def tables(records: Records) -> dict[str, Table]:
     for (name, weights, d), cells in records.ok.group("activation", "output_weights", "d"):
         predicted = cells[0].arrays["predicted"]
         found = cells.stack("top")[:, 8:]
-        above, first = (mean(cells.stack(name)).mean for name in ("above", "above_first"))
+        above, first = (cells.stack(name).mean() for name in ("above", "above_first"))
         off = np.median(np.abs(found / predicted - 1), axis=1)
         highest = mean(found[:, -1] / predicted[-1])
         bulk, mistaken = (mean(cells.stack(name)) for name in ("bulk", "mistaken"))

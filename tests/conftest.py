@@ -23,3 +23,10 @@ settings.load_profile("here")
 @pytest.fixture
 def key():
     return jax.random.key(20261121)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs_of_one_file():
+    """Forget a file's compiled programs: thousands of them use up a process's memory mappings."""
+    yield
+    jax.clear_caches()

@@ -46,9 +46,11 @@ class PairMoments(NamedTuple):
 
 
 def orthant_moments(
-    init: Init, q: Float[np.ndarray, "n"], delta: Float[np.ndarray, "n n"]
+    init: Init, q: Float[np.ndarray, "#n"], delta: Float[np.ndarray, "#n #n"]
 ) -> PairMoments:
     """Return the moments of φ(s) = a s + b|s| exactly, as one repetition.
+
+    Of all pairs of n inputs, or of any pairs of inputs of one norm: a column of δ, and one q.
 
     u = s(a + bσ) and v = a + bσ with σ = sgn s, and (a + bσ)^k = α_k + β_k σ. For unit Gaussians
     of correlation ρ, with A = (2/π) arcsin ρ and S = (2/π)√(1 − ρ²), Stein's lemma gives

@@ -10,7 +10,6 @@ import pytest
 
 import ntk_eoc as ne
 
-
 INITS = {
     "relu": ne.edge_of_chaos("relu"),
     "erf": ne.edge_of_chaos("erf", q=1.0),
