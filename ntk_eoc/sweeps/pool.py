@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 from ntk_eoc.sweeps import worker
 from ntk_eoc.sweeps.errors import WorkerDiedError
 from ntk_eoc.sweeps.worker import Outcome, Setup
+
+GRACE = 3.0  # seconds that processes have to end before they are killed
 
 
 @runtime_checkable
@@ -145,12 +148,18 @@ class Processes:
 
     def close(self, now: bool) -> None:
         """End the processes; records are written whole or not at all, so `now` is safe."""
-        executors = [*self._free, *self._busy.values()]
-        for executor in executors:
+        ended = []
+        for executor in (*self._free, *self._busy.values()):
             if now:
-                for process in list((executor._processes or {}).values()):
-                    process.terminate()
+                ended += list((executor._processes or {}).values())
             executor.shutdown(wait=not now, cancel_futures=True)
+        for process in ended:
+            process.terminate()
+        limit = time.monotonic() + GRACE
+        for process in ended:  # native code may hear no signal
+            process.join(max(0.0, limit - time.monotonic()))
+            if process.is_alive():
+                process.kill()
 
 
 def gpus() -> list[str]:

@@ -37,6 +37,11 @@ class Cell(config.Cell):
 
 
 def measure(cell: Cell):
+    if "NOISE_DEAF" in os.environ:  # native code hears no signal
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        Path(os.environ["NOISE_DEAF"], str(os.getpid())).touch()
+        time.sleep(600)
     # The variable is no part of the cell: a run that is stopped may be slow, and its like quick.
     time.sleep(cell.sleep + float(os.environ.get("NOISE_SLEEP", "0")))
     if cell.traces:

@@ -92,6 +92,23 @@ def test_exact_ctrl_c_stops_and_says_how_to_go_on(tmp_path, monkeypatch):
     assert arrays_of(out) == arrays_of(tmp_path / "whole")
 
 
+def test_exact_ctrl_c_ends_workers_that_do_not_hear_it(tmp_path):
+    process = start(
+        "run", CONFIG, "--out", tmp_path / "out", "--workers", "2", NOISE_DEAF=str(tmp_path)
+    )
+    deadline = time.monotonic() + 60
+    while len(deaf := [path.name for path in tmp_path.iterdir() if path.name.isdigit()]) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.startswith("stopped; every finished cell is kept.")
+    for worker in deaf:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(worker), 0)
+
+
 def test_exact_two_sweeps_share_a_folder_and_compute_each_cell_once(tmp_path):
     traces, out = tmp_path / "traces", tmp_path / "out"
     traces.mkdir()
