@@ -5,21 +5,21 @@ float32. With 64-bit mode on, its coefficients carry the error of the products a
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.lax import Precision
 from jaxtyping import Array, Float
 from matfree import decomp
 
 from ntk_eoc.checks import require_count
 
-# A Krylov space is exhausted where an off-diagonal entry is this small beside the diagonal: float32
-# products leave no less. What the recurrence finds afterwards is noise.
-EXHAUSTED = 1e-6
+# A Krylov space is exhausted where an off-diagonal entry is so many roundings of the products
+# beside the diagonal. What the recurrence finds afterwards is noise.
+EXHAUSTED = 64
 PARALLEL = 1e-3  # a basis vector that overlaps so much with an earlier one is such noise
 
 
@@ -49,34 +49,110 @@ class Bars(NamedTuple):
     probes: int
 
 
+class Extremes(NamedTuple):
+    """The least and the largest Ritz value, and how far the nearest eigenvalue may be from each.
+
+    Ritz values lie between the extreme eigenvalues: `largest` comes from below, `least` from above.
+
+    Attributes:
+        least: The least Ritz value.
+        largest: The largest Ritz value.
+        least_error: ‖A u − λ u‖ of its Ritz vector u: some eigenvalue is as near as that.
+        largest_error: The same of the largest.
+        steps: Lanczos steps taken.
+    """
+
+    least: float
+    largest: float
+    least_error: float
+    largest_error: float
+    steps: int
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _lanczos(
     product: Callable[..., Array], steps: int, dtype: Any, start: Float[Array, "n"], *operands: Any
-) -> tuple[Float[Array, "k"], Float[Array, "j"], Float[Array, "k k"]]:
-    """Return the diagonal and off-diagonal of Lanczos' matrix, and the Gram matrix of the basis."""
+) -> tuple[Float[Array, "k"], Float[Array, "j"], Float[Array, "k n"], Float[Array, ""]]:
+    """Return the diagonal and off-diagonal of Lanczos' matrix, the basis, and the rest after it."""
 
     def cast(v: Array, *operands: Any) -> Array:
         return product(v.astype(dtype), *operands).astype(v.dtype)
 
     found = decomp.tridiag_sym(steps, reortho="full", materialize=False)(cast, start, *operands)
-    basis = found.Q_tall
-    return *found.J_small, jnp.matmul(basis, basis.T, precision=Precision.HIGHEST)
+    return *found.J_small, found.Q_tall, jnp.linalg.norm(found.residual)
 
 
-def _gauss_rule(
-    diagonal: Float[np.ndarray, "k"], off: Float[np.ndarray, "j"], gram: Float[np.ndarray, "k k"]
-) -> Float[np.ndarray, "2 k"]:
-    """Return nodes and weights; a space exhausted early leaves nodes of weight 0."""
+def _usable(diagonal: np.ndarray, off: np.ndarray, basis: np.ndarray, dtype: Any) -> int:
+    """How many steps were taken before the space was exhausted."""
+    gram = basis @ basis.T
     overlap = np.max(np.abs(np.triu(gram, 1)[:, 1:]), axis=0)
-    usable = (off > EXHAUSTED * np.max(np.abs(diagonal[:1]))) & (overlap < PARALLEL)
-    size = 1 + int(np.argmin([*usable, False]))
-    beside = off[: size - 1]
-    small = np.diag(diagonal[:size]) + np.diag(beside, 1) + np.diag(beside, -1)
-    values, vectors = np.linalg.eigh(small)
-    rule = np.zeros((2, len(diagonal)))
-    rule[0] = values[-1]
-    rule[:, :size] = values, vectors[0] ** 2
-    return rule
+    rounding = float(np.finfo(dtype).eps) * np.max(np.abs(diagonal[:1]))
+    usable = (off > EXHAUSTED * rounding) & (overlap < PARALLEL)
+    return 1 + int(np.argmin([*usable, False]))
+
+
+def _tridiagonal(diagonal: np.ndarray, off: np.ndarray) -> np.ndarray:
+    beside = off[: len(diagonal) - 1]
+    return np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+
+
+class Ritz(NamedTuple):
+    """Approximate eigenvalues and eigenvectors.
+
+    Attributes:
+        values: Ritz values, ascending.
+        vectors: Ritz vectors, one a column.
+        errors: ‖A u − λ u‖ of each: some eigenvalue is as near to λ as that.
+    """
+
+    values: Float[np.ndarray, "k"]
+    vectors: Float[np.ndarray, "n k"]
+    errors: Float[np.ndarray, "k"]
+
+
+@dataclass(frozen=True)
+class Krylov:
+    """The Krylov space of a vector, span of v, A v, A² v, …, and what it holds of a symmetric A.
+
+    Attributes:
+        diagonal: Of Lanczos' tridiagonal matrix T, [k].
+        off: Beside its diagonal; the last entry is how far A leads out of the space.
+        basis: Orthonormal, one vector a row, v/‖v‖ first.
+    """
+
+    diagonal: Float[np.ndarray, "k"]
+    off: Float[np.ndarray, "k"]
+    basis: Float[np.ndarray, "k n"]
+
+    def ritz(self, size: int | None = None) -> Ritz:
+        """Return Ritz values and vectors of the space, or of its first `size` dimensions."""
+        size = len(self.diagonal) if size is None else size
+        values, vectors = np.linalg.eigh(_tridiagonal(self.diagonal[:size], self.off))
+        return Ritz(values, self.basis[:size].T @ vectors, np.abs(self.off[size - 1] * vectors[-1]))
+
+
+def krylov(
+    product: Callable[..., Array],
+    start: Float[np.ndarray, "n"],
+    *operands: Any,
+    steps: int,
+    dtype: Any = np.float64,
+) -> Krylov:
+    """Return the Krylov space of a vector that is not 0.
+
+    Args:
+        product: (v, *operands) ↦ A v, v of shape [n].
+        start: The vector.
+        operands: What the product needs beside v.
+        steps: Dimension of the space, if it is not exhausted before.
+        dtype: Of the vectors handed to `product`.
+    """
+    steps = min(require_count("steps", steps, 2), len(start))
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    found = _lanczos(product, steps, dtype, jnp.asarray(start), *operands)
+    diagonal, off, basis, rest = (np.asarray(x, np.float64) for x in found)
+    size = _usable(diagonal, off, basis, dtype)
+    return Krylov(diagonal[:size], np.append(off, rest)[:size], basis[:size])
 
 
 def quadrature(
@@ -109,11 +185,36 @@ def quadrature(
     rng = np.random.default_rng(seed)
     rules = []
     for _ in range(probes):
-        start = jnp.asarray(rng.choice([-1.0, 1.0], n))
-        found = _lanczos(product, steps, np.dtype(dtype), start, *operands)
-        rules.append(_gauss_rule(*(np.asarray(x, np.float64) for x in found)))
+        start = rng.choice([-1.0, 1.0], n)
+        found = krylov(product, start, *operands, steps=steps, dtype=dtype)
+        values, vectors = np.linalg.eigh(_tridiagonal(found.diagonal, found.off))
+        rule = np.zeros((2, steps))  # a space exhausted early leaves nodes of weight 0
+        rule[0] = values[-1]
+        rule[:, : len(values)] = values, vectors[0] ** 2
+        rules.append(rule)
     nodes, weights = np.swapaxes(rules, 0, 1)
     return Quadrature(nodes, weights)
+
+
+def extremes(
+    product: Callable[..., Array],
+    n: int,
+    *operands: Any,
+    steps: int,
+    seed: int,
+    dtype: Any = np.float32,
+) -> Extremes:
+    """Return the extreme Ritz values of a random start, with bounds of their errors.
+
+    The largest eigenvalue of a kernel is found in a few steps. The least, in the midst of many
+    small ones, is not before the space is exhausted: its error says so.
+
+    Arguments as in `quadrature`.
+    """
+    start = np.random.default_rng(seed).choice([-1.0, 1.0], require_count("n", n))
+    found = krylov(product, start, *operands, steps=steps, dtype=dtype).ritz()
+    ends = (float(found.values[0]), float(found.values[-1]))
+    return Extremes(*ends, float(found.errors[0]), float(found.errors[-1]), len(found.values))
 
 
 def cdf(rule: Quadrature, t: Float[np.ndarray, "t"]) -> Bars:

@@ -202,7 +202,7 @@ def _residual(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return y and Vᵀ(f_0 − y)."""
     targets, start = np.asarray(y, np.float64), np.asarray(f0, np.float64)
-    size = modes.values.size
+    size = len(modes.vectors)
     fits = targets.ndim >= 1 and targets.shape[0] == size
     require(fits, "y", f"of {size} rows like the kernel matrix", targets.shape)
     require(start.shape == targets.shape, "f0", f"of shape {targets.shape} like `y`", start.shape)
@@ -214,6 +214,6 @@ def _cross(modes: Modes, cross: Num[ArrayLike, "..."]) -> np.ndarray:
 
 
 def _covariance(modes: Modes, name: str, matrix: Num[ArrayLike, "..."], rows: int) -> np.ndarray:
-    found, shape = np.asarray(matrix, np.float64), (rows, modes.values.size)
+    found, shape = np.asarray(matrix, np.float64), (rows, len(modes.vectors))
     require(found.shape == shape, name, f"of shape {shape}", found.shape)
     return found

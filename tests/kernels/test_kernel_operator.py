@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import ntk_eoc as ne
+from ntk_eoc.kernels.kernel_operator import product
+from ntk_eoc.spectra import lanczos
 from ntk_eoc.training.ridge import ridge_regression
 
 BIASED = ne.edge_of_chaos("erf", sigma_b=0.3)
@@ -48,3 +50,17 @@ def test_bad_input_is_refused():
         ne.kernel_operator(ne.Init(ne.Activation("mine", jnp.tanh), 1.2, 0.3), x, 3)
     with pytest.raises(ValueError, match=r"`v` must be \[5, c\]"):
         ne.kernel_operator("relu", x, 3) @ jnp.ones((4, 1))
+
+
+def test_agrees_extreme_eigenvalues_and_density_with_the_dense_ones():
+    x = jax.random.normal(jax.random.key(0), (300, 9))
+    operator = ne.kernel_operator("relu", x, 3)
+    values = np.linalg.eigvalsh(ne.ntk_infinite("relu", x, x, 3))
+    found = lanczos.extremes(product, 300, operator, steps=40, seed=0, dtype=np.float64)
+    assert found.largest == pytest.approx(values[-1], rel=1e-10)
+    # The bound of an error that is an overestimate, and the side on which a Ritz value lies.
+    assert found.least >= values[0]
+    assert np.min(np.abs(values - found.least)) <= found.least_error
+    rule = lanczos.quadrature(product, 300, operator, steps=40, probes=20, seed=0)
+    bars = lanczos.cdf(rule, np.quantile(values, [0.3, 0.6, 0.9]))
+    assert np.all(np.abs(bars.mean - [0.3, 0.6, 0.9]) < 4 * bars.error + 1 / 80)
