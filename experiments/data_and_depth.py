@@ -213,7 +213,7 @@ def tables(records: Records) -> dict[str, Table]:
     law: list[Any] = []
     sampled: list[Any] = []
     pairs = ((15.0, 75.0), (30.0, 60.0), (135.0, 45.0))
-    shapes = [key for key, _ in records.ok.group("n", "depth")]
+    shapes = sorted(key for key, _ in records.ok.group("n", "depth"))
     for kind in [k for k in KINDS if k in records.ok.values("data")]:
         own = records.ok.where(data=kind)
         row: list[Any] = []

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from _cells import activation, with_a_bound
 from _distances import limit_defects
+from _events import Events, ends, events, over
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -97,95 +98,34 @@ def _drawn(cell: Cell) -> dict[str, np.ndarray]:
     networks = nngp_ensemble(init, jnp.asarray(x), widths, dtype=cell.dtype)
     grams = map_batched(draw_nngp, cell.seed_keys(), cell.batch, networks)[:, : cell.depth - 1]
     norms = np.sqrt(np.einsum("shii->shi", grams))
-    return _forward_events(cell, norms, _over(grams[:, :, i, j], norms[..., i] * norms[..., j]))
-
-
-def _over(part: np.ndarray, whole: Any) -> np.ndarray:
-    """The quotient; 0 where a layer is dead, as at m = 4 one in sixteen of ReLU is."""
-    return part / np.where(whole == 0, np.inf, whole)
-
-
-def _norm(b: np.ndarray) -> float:
-    return float(np.linalg.eigvalsh(b.T @ b if b.shape[0] > b.shape[1] else b @ b.T)[-1]) ** 0.5
-
-
-def _dependence(cell: Cell, u: np.ndarray, b: list[np.ndarray], norms: list[float]) -> np.ndarray:
-    """|E ⟨B, B'⟩ − ϱ'(ρ) ⟨B, B'⟩_prev| over its explicit bound, [pairs], given all layers below.
-
-    A neuron's weights w are fresh. E φ̂_s φ̂_s' w wᵀ is ϱ'(ρ) I but on the span of the two inputs,
-    where it gains (2Δ/π) sin θ (f fᵀ − e eᵀ), e along u − u', f along u + u' of the unit inputs.
-    """
-    delta, found = with_a_bound(cell.activation).delta, []
-    for i, j in itertools.combinations(range(len(u)), 2):
-        less, more = u[i] - u[j], u[i] + u[j]
-        half = np.arctan2(np.linalg.norm(less), np.linalg.norm(more))  # θ/2
-        e, f = _over(less, np.linalg.norm(less)), _over(more, np.linalg.norm(more))
-        gain = (f @ b[i]) @ (f @ b[j]) - (e @ b[i]) @ (e @ b[j])
-        gap = abs(2 * delta / np.pi * np.sin(2 * half) * gain)
-        found.append(_over(gap, 8 / np.pi * delta * np.tan(half) * norms[i] * norms[j]))
-    return np.array(found)
-
-
-def _one_network(cell: Cell, x: np.ndarray, weights: list[np.ndarray]) -> dict[str, Any]:
-    """Activations of all layers, and everything of the matrices B from layer b down to a."""
-    init = ne.edge_of_chaos(activation(cell.activation))
-    act, rows = with_a_bound(cell.activation), np.triu_indices(len(x), 1)
-    slopes, out, layers = _limit(cell, x)[1], x.T / x.shape[1] ** 0.5, []
-    matrices: dict[int, list[np.ndarray]] = {}  # lower end a → B of every point
-    norms: list[np.ndarray] = []
-    events: dict[str, list[Any]] = {"E3": [], "E3_norm": [], "E4": [], "explicit": []}
-    for h, w in enumerate(weights, start=1):
-        z, units = w @ out, _over(out, np.linalg.norm(out, axis=0))
-        for a, below in matrices.items():
-            size = [_norm(b) for b in below]
-            events["explicit"].append(_dependence(cell, units.T, below, size))
-            if h > a + 1:
-                events["E3_norm"].append(max(size) / (act.kappa**2 * np.log((h - 1) / a)))
-        slope = init.sigma_w * (act.a + act.b * np.sign(z)) / len(w) ** 0.5
-        matrices = {a: [slope[:, i, None] * (w @ b) for i, b in enumerate(below)]
-                    for a, below in matrices.items()}  # fmt: skip
-        for a, below in matrices.items():
-            gram = np.array([[np.vdot(p, q) for q in below] for p in below])
-            limit, wide = slopes[a:h].prod(axis=0), np.log((h + 1) / a) * scale(cell)
-            events["E3"].append(np.abs(np.diag(gram) - 1).max() / wide)
-            events["E4"].append(np.abs(gram[rows] - limit).max() / wide)
-        matrices[h] = [np.eye(len(w)) / len(w) ** 0.5] * len(x)
-        out = init.sigma_w * (act.a * z + act.b * np.abs(z)) / len(w) ** 0.5
-        layers.append(out)
-        norms.append(np.linalg.norm(out, axis=0))
-    cosines = [_over(o.T @ o, np.outer(n, n))[rows] for o, n in zip(layers, norms, strict=True)]
-    return {"norms": np.stack(norms), "cosines": np.stack(cosines), **events}
-
-
-def _ends(cell: Cell) -> list[tuple[int, int]]:
-    """(a, b) in the order of the events of `_one_network`."""
-    return [(a, b) for b in range(2, cell.depth) for a in range(1, b)]
+    return _forward_events(cell, norms, over(grams[:, :, i, j], norms[..., i] * norms[..., j]))
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Return every event over its bound without C, largest over points: [s, h] or [s, (a, b)].
 
-    "explicit" is the largest ratio to the explicit bound [s, (a, b)], "pairs" how many there were,
-    "above" how many were above 1.
+    "explicit" is the largest ratio to the bound of [C] with its constant [s, (a, b)], "sharp" that
+    to the sharp one, "pairs" how many there were, "above" how many were above 1.
     """
     if not cell.weights:
         return _drawn(cell)
     init, x = ne.edge_of_chaos(activation(cell.activation)), points(cell)
-    widths, found = ne.widths("quadratic", cell.m, cell.depth), []
+    widths, slopes, found = ne.widths("quadratic", cell.m, cell.depth), _limit(cell, x)[1], []
     for key in cell.seed_keys():
         layers = ne.draw_params(key, init, x.shape[1], widths, cell.dtype)["layers"]
         weights = [np.asarray(layers[h]["weight"], np.float64) for h in range(cell.depth - 1)]
-        found.append(_one_network(cell, x, weights))
-    stacked = {name: np.array([one[name] for one in found]) for name in found[0]}
-    explicit, root = stacked.pop("explicit"), cell.m**-0.5
+        found.append(events(init, x, weights, slopes, scale(cell)))
+    stacked = Events(*(np.stack(each) for each in zip(*found, strict=True)))
     return {
-        **_forward_events(cell, stacked.pop("norms"), stacked.pop("cosines")),
-        **stacked,
-        "E3_norm": stacked["E3_norm"] / root,
-        "explicit": explicit.max(axis=2),
-        "by_pair": explicit.max(axis=(0, 1)),
-        "pairs": int((explicit > 0).sum()),
-        "above": int((explicit > 1).sum()),
+        **_forward_events(cell, stacked.norms, stacked.cosines),
+        "E3": stacked.E3,
+        "E3_norm": stacked.E3_norm * cell.m**0.5,
+        "E4": stacked.E4,
+        "explicit": stacked.explicit.max(axis=2),
+        "sharp": stacked.sharp.max(axis=2),
+        "by_pair": stacked.explicit.max(axis=(0, 1)),
+        "pairs": int((stacked.explicit > 0).sum()),
+        "above": int((stacked.explicit > 1).sum()),
     }
 
 
@@ -205,10 +145,10 @@ def _axis(name: str, cell: Cell) -> tuple[np.ndarray, str]:
     """The abscissa of every entry of an event, and its name."""
     if name in ("E1", "E2"):
         return np.arange(1, cell.depth), "hidden layer $k$"
-    ends = _ends(cell)
+    known = ends(cell.depth)
     if name == "E3_norm":  # of B below a layer, from a to b − 1 > a
-        ends = [(a, b - 1) for a, b in ends if b > a + 1]
-    return np.array([b / a for a, b in ends]), "ends $k_2/k_1$"
+        known = [(a, b - 1) for a, b in known if b > a + 1]
+    return np.array([b / a for a, b in known]), "ends $k_2/k_1$"
 
 
 def _panel(ax: Axes, records: Records, name: str) -> None:
@@ -224,26 +164,32 @@ def _panel(ax: Axes, records: Records, name: str) -> None:
     ax.set_title(EVENTS[name])
 
 
+def _most(records: Records) -> Records:
+    """The shape with the most widths, of few points and then of many layers."""
+    parts = [own for _, own in records.group("n", "depth")]
+    return max(parts, key=lambda own: (len(own.values("m")), -own[0].cell.n, own[0].cell.depth))
+
+
 def draw(records: Records) -> Figure:
     """Draw every event over its bound without C against layers, a curve a width."""
     figure, axes = style.panels(3, rows=2, height=2.3)
     ok = records.ok
     name = ok.values("activation")[0]
-    weights = ok.where(weights=True, activation=name, data="sphere:16")
-    few = min(ok.values("n"))
-    drawn = ok.where(weights=False, activation=name, n=few)
-    for ax, event in zip(axes.ravel(), EVENTS, strict=True):
-        own = (
-            ok.where(weights=True, activation=name, data="arc") if event == "explicit" else weights
-        )
-        _panel(ax, drawn if event in ("E1", "E2") else own, event)
+    weights, arc = (
+        _most(ok.where(weights=True, activation=name, data=kind)) for kind in ("sphere:16", "arc")
+    )
+    drawn = _most(ok.where(weights=False, activation=name))
+    shown = dict.fromkeys(EVENTS, weights) | {"E1": drawn, "E2": drawn, "explicit": arc}
+    for ax, (event, own) in zip(axes.ravel(), shown.items(), strict=True):
+        _panel(ax, own, event)
     style.level(axes[1, 2], 1)
     for ax in axes[:, 0]:
         ax.set_ylabel("error / bound without $C$")
-    for ax in axes[0, ::2]:
+    for ax in axes.ravel()[[0, 2, 5]]:
         ax.legend(loc="best")
     style.letter(axes.ravel())
     fewest = [curves.fewest(part, "E1", "m") for part in (drawn, weights)]
+    few = drawn[0].cell.n
     note = (
         f"{style.word(name)}, widths k² m, largest over {few} points of the sphere in R¹⁶ or pairs"
     )
@@ -271,15 +217,16 @@ def tables(records: Records) -> dict[str, Table]:
                      for e in events]  # fmt: skip
             change.append((*shape, *moved))
         if weights:
-            top = cells.stack("explicit").max()
+            ratio, sharp = (f"{cells.stack(bound).max():.3f}" for bound in ("explicit", "sharp"))
             counts = [sum(int(r.arrays[what]) for r in cells) for what in ("pairs", "above")]
             pair = np.max([r.arrays["by_pair"] for r in cells], axis=0)
             angles = [b - a for a, b in itertools.combinations(ARC[:n], 2)]
             at = f"{angles[int(pair.argmax())]:.2g}" if kind == "arc" else None
-            explicit.append((style.word(name), kind, m, *counts, f"{top:.3f}", at))
+            explicit.append((style.word(name), kind, n, depth, m, *counts, ratio, at, sharp))
     shape_ = ("φ", "data", "n", "l", "m", "from")
     words = [WORDS[event] for event in events]
-    heads = ("m", "layer and input pairs", "above the bound", "largest ratio", "at angle, rad")
+    counted = ("layer and input pairs", "above the bound")
+    heads = ("n", "l", "m", *counted, "largest ratio", "at angle, rad", "over the sharp bound")
     return {
         "largest": Table((*shape_, "networks", *words), largest),
         "change": Table((*shape_, *words), change, 2),

@@ -22,6 +22,7 @@ from ntk_eoc.finite_width.dual_series import Parts, expanded, mean_values, pair_
 
 # 1 − ρ below this is an angle below 2⁻²⁰: parallel, as in `kernels.grams`.
 PARALLEL = 2.0**-41
+BLOCK = 2**14
 
 
 class Expansion(NamedTuple):
@@ -104,18 +105,32 @@ def expand_duals(
         return empty, empty
     q1, q2, delta = (a.ravel() for a in np.broadcast_arrays(q1, q2, delta))
     if has_closed_form(act):
-        both = _by_logarithms(act, q1, q2, delta)
+        both = _in_blocks(act, q1, q2, delta)
     else:
         pairs = pair_series(act, q1, q2, delta)
         left, both = ~served(pairs), expanded(pairs)
         if left.any():
-            rest = _by_logarithms(act, q1[left], q2[left], delta[left])
+            rest = _in_blocks(act, q1[left], q2[left], delta[left])
             for parts, others in zip(both, rest, strict=True):
                 for part, other in zip(parts, others, strict=True):
                     part[left] = other
     w2 = init.sigma_w**2
     return tuple(  # type: ignore[return-value]
         Expansion(*(w2 * a.reshape(*shape, *a.shape[1:]) for a in parts)) for parts in both
+    )
+
+
+def _in_blocks(
+    act: Activation, q1: np.ndarray, q2: np.ndarray, delta: np.ndarray
+) -> tuple[Parts, Parts]:
+    """`_by_logarithms` of few pairs at a time, whose temporaries stay in the processor's cache."""
+    found = [
+        _by_logarithms(act, *(a[start : start + BLOCK] for a in (q1, q2, delta)))
+        for start in range(0, len(delta), BLOCK)
+    ]
+    return tuple(  # type: ignore[return-value]
+        tuple(np.concatenate(part) for part in zip(*side, strict=True))
+        for side in zip(*found, strict=True)
     )
 
 
@@ -161,7 +176,8 @@ def _by_entries(
     bend[:, 0, 1] = bend[:, 1, 0] = -0.25 * rho / (q1 * q2)
     bend[:, 0, 2] = bend[:, 2, 0] = 0.5 / (q1 * root)
     bend[:, 1, 2] = bend[:, 2, 1] = 0.5 / (q2 * root)
-    hessian = np.einsum("tai,tab,tbj->tij", chain, f_yy, chain) + f_y[:, 2, None, None] * bend
+    hessian = np.einsum("tai,tab,tbj->tij", chain, f_yy, chain, optimize=True)
+    hessian += f_y[:, 2, None, None] * bend
     hessian[:, 0, 0] -= f_y[:, 0] / q1**2
     hessian[:, 1, 1] -= f_y[:, 1] / q2**2
     gradient = np.einsum("ta,tai->ti", f_y, chain)

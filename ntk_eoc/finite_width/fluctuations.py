@@ -24,7 +24,7 @@ from ntk_eoc.finite_width.influences import (
 )
 from ntk_eoc.finite_width.limit_path import limit_path
 from ntk_eoc.finite_width.neurons import neuron_lattice
-from ntk_eoc.finite_width.sensitivities import sensitivity
+from ntk_eoc.finite_width.sensitivities import gradients
 
 NEURONS = 2**14
 # A stated error is this many standard errors; few neurons have skewed means, hence not two.
@@ -174,8 +174,8 @@ def fluctuations(
     neurons = require_count("neurons", neurons, least=64)
     x = checked_inputs("fluctuations", "x", x)
     path = limit_path(init, x, depth)
-    swept = sensitivity(path)
-    parts = tuple(influence_layer(path, swept, j) for j in range(depth - 1))
+    swept = gradients(path)
+    parts = tuple(influence_layer(path, gradient, j) for j, gradient in enumerate(swept))
     rows = [
         share(part, neuron_moments(init, path, j, neurons, seed), outputs)
         for j, part in enumerate(parts)

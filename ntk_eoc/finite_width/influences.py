@@ -26,7 +26,6 @@ from ntk_eoc.finite_width.pair_moments import (
     orthant_moments,
     sampled_moments,
 )
-from ntk_eoc.finite_width.sensitivities import Sensitivity
 
 
 class Layer(NamedTuple):
@@ -58,9 +57,8 @@ def neuron_moments(init: Init, path: LimitPath, j: int, count: int, seed: int) -
     return PairMoments(*(np.asarray(a) for a in found))
 
 
-def influence_layer(path: LimitPath, swept: Sensitivity, j: int) -> Layer:
-    """Return what hidden layer of index j acts with."""
-    gradient = swept.gradient[j]
+def influence_layer(path: LimitPath, gradient: Float[np.ndarray, "n n 4"], j: int) -> Layer:
+    """Return what hidden layer of index j acts with, given ∇V_{j+1}."""
     own, cross, signal = gradient[..., 0], gradient[..., 2] + gradient[..., 3], gradient[..., 3]
     squares = path.dual.value[j].diagonal()
     center = own * squares[:, None] + own.T * squares[None, :] + cross * path.dual.value[j]

@@ -95,9 +95,10 @@ def _mirrored(n: int, f: Expansion) -> Expansion:
     rows, columns = np.triu_indices(n)
     swap = [1, 0, 2]
     gradient = np.empty((*f.value.shape[:-1], n, n, 3))
-    gradient[:, columns, rows] = f.gradient[..., swap]
-    gradient[:, rows, columns] = f.gradient
     hessian = np.empty((*f.value.shape[:-1], n, n, 3, 3))
-    hessian[:, columns, rows] = f.hessian[..., swap, :][..., swap]
-    hessian[:, rows, columns] = f.hessian
+    for layer in range(len(f.value)):  # one at a time stays in the processor's cache
+        gradient[layer, columns, rows] = f.gradient[layer][..., swap]
+        gradient[layer, rows, columns] = f.gradient[layer]
+        hessian[layer, columns, rows] = f.hessian[layer][..., swap, :][..., swap]
+        hessian[layer, rows, columns] = f.hessian[layer]
     return Expansion(_symmetric(n, f.value), gradient, hessian)

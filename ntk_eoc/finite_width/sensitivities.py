@@ -24,18 +24,26 @@ class Sensitivity(NamedTuple):
     hessian: Float[np.ndarray, "h n n 4 4"]
 
 
+def gradients(path: LimitPath) -> Float[np.ndarray, "h n n 4"]:
+    """Return ∇V_2 … ∇V_l, one sweep for all pairs."""
+    gradient = np.zeros((*path.dual.value.shape, 4))
+    gradient[-1:, ..., 3] = 1.0
+    for j in range(len(gradient) - 1, 0, -1):  # from V_{j+2} to V_{j+1}, through layer index j
+        after, before, (square, _) = gradient[j], gradient[j - 1], variance_slopes(path, j)
+        before[..., 0], before[..., 1] = after[..., 0] * square[:, None], after[..., 1] * square
+        before[..., :3] += (after[..., 2] + after[..., 3])[..., None] * path.dual.gradient[j]
+        before[..., :3] += (after[..., 3] * path.kernel[j])[..., None] * path.slope.gradient[j]
+        before[..., 3] = after[..., 3] * path.slope.value[j]
+    return gradient
+
+
 def sensitivity(path: LimitPath) -> Sensitivity:
     """Return the derivatives of V_2 … V_l; hidden layer j acts through those of V_{j+1}."""
-    hidden, n = path.dual.value.shape[:2]
-    gradient, hessian = np.zeros((hidden, n, n, 4)), np.zeros((hidden, n, n, 4, 4))
-    if hidden == 0:
-        return Sensitivity(gradient, hessian)
-    gradient[-1, ..., 3] = 1.0
-    for j in range(hidden - 1, 0, -1):  # from V_{j+2} to V_{j+1}, through the layer of index j
+    gradient = gradients(path)
+    hessian = np.zeros((*gradient.shape, 4))
+    for j in range(len(gradient) - 1, 0, -1):
         jacobian = _jacobian(path, j)
-        gradient[j - 1] = np.einsum("xya,xyai->xyi", gradient[j], jacobian)
-        swept = np.einsum("xyab,xybj->xyaj", hessian[j], jacobian)
-        hessian[j - 1] = np.einsum("xyai,xyaj->xyij", jacobian, swept)
+        hessian[j - 1] = jacobian.swapaxes(-2, -1) @ (hessian[j] @ jacobian)
         hessian[j - 1] += _curvature(path, j, gradient[j])
     return Sensitivity(gradient, hessian)
 
