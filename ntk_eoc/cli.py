@@ -16,7 +16,7 @@ from ntk_eoc.commands.start import Flag, check_threads, keep_compilations, numer
 from ntk_eoc.commands.widths import widths
 from ntk_eoc.terminal import leave, say
 
-app = App(
+app: App = App(
     name="ntk-eoc",
     help="Finite-width neural tangent kernels beside their limit, at the edge of chaos.",
     version=ntk_eoc.__version__,

@@ -88,9 +88,10 @@ class ScaledLinear(nnx.Module):
         scale: float,
         sigma_b: float,
     ) -> None:
-        self.scale, self.sigma_b = scale, sigma_b
-        self.weight = nnx.Param(weight)
-        self.bias = None if bias is None else nnx.Param(bias)
+        self.scale: float = scale
+        self.sigma_b: float = sigma_b
+        self.weight: nnx.Param[Array] = nnx.Param(weight)
+        self.bias: nnx.Param[Array] | None = None if bias is None else nnx.Param(bias)
 
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... m"]:
         """Return z of inputs x."""
@@ -138,7 +139,7 @@ class MLP(nnx.Module):
         arrays = _normal_arrays(rngs.params(), [*weights, *biases], dtype)
         depth = len(weights)
         self.init = init
-        self.layers = nnx.List(
+        self.layers: nnx.List[ScaledLinear] = nnx.List(
             ScaledLinear(
                 arrays[k],
                 arrays[depth + k - 1] if init.sigma_b and k > 0 else None,

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError
 
-log = logging.getLogger("ntk_eoc")
+log: logging.Logger = logging.getLogger("ntk_eoc")
 
 
 def main(app: App) -> None:

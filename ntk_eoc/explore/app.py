@@ -2,7 +2,7 @@
 
 import marimo
 
-app = marimo.App(width="medium", app_title="ntk_eoc: explore")
+app: marimo.App = marimo.App(width="medium", app_title="ntk_eoc: explore")
 
 
 @app.cell

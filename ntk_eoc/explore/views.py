@@ -26,23 +26,23 @@ from ntk_eoc.spectra.quadratic_scaling_law import quadratic_scaling_law
 POINTS = 8
 ANGLES = np.linspace(0.02, np.pi - 0.02, 60)
 DEPTHS = (2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
-remembered = lru_cache(maxsize=256)
+_remembered = lru_cache(maxsize=256)
 
 
-@remembered
+@_remembered
 def chosen(name: str, a: float, b: float) -> Activation:
     """Return the activation: a s + b|s| if the name is empty, else by name or `FILE.py:NAME`."""
     return activation(name) if name else abs_linear(a, b, f"{a:g} s + {b:g}|s|")
 
 
-@remembered
+@_remembered
 def point(act: Activation) -> Init:
     """Return the activation's edge of chaos where χ_∥ = 1 too, and at q = 1 where it is not."""
     points = special_points(act)
     return points[0] if points else edge_of_chaos(act, q=1.0)
 
 
-@remembered
+@_remembered
 def points(init: Init, name: str) -> Any:
     """Return the first points of a data set at the norm of the edge, [n, d]."""
     return data.normalise(data.load(name, POINTS).x, init)
@@ -61,7 +61,7 @@ def edge_words(init: Init) -> str:
     return f"σ_w = {init.sigma_w:.4f}, σ_b = {init.sigma_b:.4f}, q = {init.q:.4f}; {kind}"
 
 
-@remembered
+@_remembered
 def activation_figure(init: Init) -> Figure:
     """φ, and the line of slope 1."""
     s = np.linspace(-4, 4, 400)
@@ -71,7 +71,7 @@ def activation_figure(init: Init) -> Figure:
     return figure
 
 
-@remembered
+@_remembered
 def angle_figure(init: Init, depth: int) -> Figure:
     """The cosine after one layer, and K∞/K∞(x, x) at the depth, against the angle."""
     one, others = _on_a_circle(init)
@@ -87,7 +87,7 @@ def angle_figure(init: Init, depth: int) -> Figure:
     return figure
 
 
-@remembered
+@_remembered
 def condition_figure(init: Init, name: str) -> Figure:
     """The condition number of K∞ of the points against depth."""
     x = points(init, name)
@@ -100,12 +100,12 @@ def condition_figure(init: Init, name: str) -> Figure:
     return figure
 
 
-@remembered
+@_remembered
 def _law(init: Init, name: str, depth: int) -> Any:
     return fluctuations(init, points(init, name), depth)
 
 
-@remembered
+@_remembered
 def width_figure(init: Init, name: str, depth: int, m: int, schedule: str) -> Figure:
     """The predicted √E‖K(θ) − K∞‖²_F/‖K∞‖_F against width, and the width that 5 % needs."""
     law = _law(init, name, depth)
@@ -121,7 +121,7 @@ def width_figure(init: Init, name: str, depth: int, m: int, schedule: str) -> Fi
     return figure
 
 
-@remembered
+@_remembered
 def network_figure(init: Init, name: str, depth: int, m: int, schedule: str, seed: int) -> Figure:
     """The kernel of one drawn network beside its limit, a mark an entry."""
     x = points(init, name)
@@ -135,7 +135,7 @@ def network_figure(init: Init, name: str, depth: int, m: int, schedule: str, see
     return figure
 
 
-@remembered
+@_remembered
 def law_figure(act: Activation, gamma1: float, gamma2: float) -> Figure:
     """The law of the two-layer NTK's eigenvalues when all sizes grow together."""
     law = quadratic_scaling_law(act, gamma1=gamma1, gamma2=gamma2)
@@ -150,7 +150,7 @@ def law_figure(act: Activation, gamma1: float, gamma2: float) -> Figure:
     return figure
 
 
-@remembered
+@_remembered
 def html(title: str, make: Callable[..., Figure], *arguments: Any) -> str:
     """Return a panel as HTML: its title and what it shows, or why it shows nothing."""
     try:

@@ -32,7 +32,7 @@ def evaluator(act: Activation) -> Evaluator:
     def both(s: Array) -> tuple[Array, Array]:
         return act(s), act.prime(s)
 
-    def checked(what: str, call: Callable[..., tuple], *args: Any) -> tuple:
+    def checked(what: str, call: Callable[..., tuple[Any, ...]], *args: Any) -> tuple[Any, ...]:
         try:
             return call(*args)
         except Exception as error:

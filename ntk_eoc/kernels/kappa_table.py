@@ -24,7 +24,7 @@ SMALLEST_DELTA = 1e-6  # below, Δ_φ's own scale would need a longer table
 SMALLEST_DEPTH = 3
 TOLERANCE = {"float64": 4e-13, "float32": 1e-6}  # relative, between the nodes
 # Few sizes, so that one compiled program serves every depth.
-SIZES = {"float64": (48, 64, 96, 128, 192), "float32": (24, 32, 48, 64)}
+SIZES: dict[str, tuple[int, ...]] = {"float64": (48, 64, 96, 128, 192), "float32": (24, 32, 48, 64)}
 _V_END = math.tan(math.pi / 8)  # v at a right angle
 
 

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +103,13 @@ def _columns(side: Side, where: slice, axis: int) -> Side:
 
 @partial(jax.jit, static_argnums=1)
 def _advance(
-    of: Spread, parity: int, rough: Array, one: Side, two: Side, found: tuple, pairs: Pairs
+    of: Spread,
+    parity: int,
+    rough: Array,
+    one: Side,
+    two: Side,
+    found: tuple[Any, ...],
+    pairs: Pairs,
 ) -> Pairs:
     values, errors = found
     near = values[0] + bias_gap(of, one, two)

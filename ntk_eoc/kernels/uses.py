@@ -59,7 +59,8 @@ class Walk:
     """One evaluation of a traced function, which notes its uses and their operands."""
 
     def __init__(self, names: Sequence[str], shifts: Sequence[Array] | None) -> None:
-        self.names, self.shifts = names, shifts
+        self.names: Sequence[str] = names
+        self.shifts: Sequence[Array] | None = shifts
         self.uses: list[Use] = []
         self.operands: list[tuple[Array, ...]] = []
 

@@ -19,7 +19,9 @@ RESERVED = frozenset({"first_seed", "seeds"})  # set by splitting the seeds, nev
 class Strict(BaseModel):
     """A pydantic model where strings never pass for numbers and unknown names are errors."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False
+    )
 
 
 M = TypeVar("M", bound=Strict)

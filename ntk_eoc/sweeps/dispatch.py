@@ -15,7 +15,7 @@ from ntk_eoc.sweeps.worker import Outcome
 LOOK_AGAIN = 0.5  # seconds before asking again for cells that other runs have claimed
 LOOK_UP = 5.0  # seconds without a result after which the pool is looked at
 LIVES = 2  # a cell that ends its worker this often is recorded as failed
-log = logging.getLogger("ntk_eoc.sweeps")
+log: logging.Logger = logging.getLogger("ntk_eoc.sweeps")
 
 
 def compute(

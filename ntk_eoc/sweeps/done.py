@@ -10,7 +10,7 @@ from ntk_eoc.sweeps.folder import Run
 from ntk_eoc.sweeps.grid import Planned
 from ntk_eoc.sweeps.store import Store
 
-log = logging.getLogger("ntk_eoc.sweeps")
+log: logging.Logger = logging.getLogger("ntk_eoc.sweeps")
 
 
 def done(

@@ -16,7 +16,9 @@ from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.user_code import provenance
 
 PRECISION = "highest"
-SETTINGS = {  # what a variable or a file of the user's could change of JAX's numbers
+SETTINGS: dict[
+    str, Any
+] = {  # what a variable or a file of the user's could change of JAX's numbers
     "jax_enable_x64": True,
     "jax_default_matmul_precision": PRECISION,
     "jax_threefry_partitionable": True,

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from ntk_eoc.sweeps.duration import duration, time_left
 
 SAY_EVERY = 30.0  # seconds
-log = logging.getLogger("ntk_eoc.sweeps")
+log: logging.Logger = logging.getLogger("ntk_eoc.sweeps")
 
 
 class Progress:

@@ -20,7 +20,7 @@ from ntk_eoc.sweeps.config import Cell
 from ntk_eoc.sweeps.errors import DamagedError, UserError
 from ntk_eoc.sweeps.experiment import Experiment
 
-log = logging.getLogger("ntk_eoc.sweeps")
+log: logging.Logger = logging.getLogger("ntk_eoc.sweeps")
 
 
 @dataclass(frozen=True)

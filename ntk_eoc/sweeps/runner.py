@@ -32,7 +32,7 @@ from ntk_eoc.sweeps.words import RETRIED
 from ntk_eoc.sweeps.worker import Outcome, Setup, record_meta
 
 WORKER_BYTES = 0.3 * 2**30  # of one process with JAX, idle
-log = logging.getLogger("ntk_eoc.sweeps")
+log: logging.Logger = logging.getLogger("ntk_eoc.sweeps")
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,9 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.cells = folder / "cells"
-        self.damaged = folder / "damaged"
-        self.aside = folder / "aside"
+        self.cells: Path = folder / "cells"
+        self.damaged: Path = folder / "damaged"
+        self.aside: Path = folder / "aside"
         """Of sound records that do not count: by other code or by another engine."""
         self._claims: int | None = None
 

@@ -24,7 +24,7 @@ from ntk_eoc.sweeps.errors import CodeChangedError, UserError
 from ntk_eoc.sweeps.store import STATUSES, Store
 from ntk_eoc.user_code import provenance
 
-log = logging.getLogger("ntk_eoc.sweeps")
+log: logging.Logger = logging.getLogger("ntk_eoc.sweeps")
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.base = Path(setup.base)
+        self.base: Path = Path(setup.base)
         set_up_jax(setup.device)
         self._check_code()
-        self.experiment = experiments.load(setup.experiment, self.base)
+        self.experiment: experiments.Experiment = experiments.load(setup.experiment, self.base)
         self._check_code()
         self._modules = len(sys.modules)
-        self.store = Store(Path(setup.folder))
-        self.about = {
+        self.store: Store = Store(Path(setup.folder))
+        self.about: dict[str, Any] = {
             "experiment": self.experiment.name,
             "engine": engine(),
             "machine": machine(),
