@@ -142,26 +142,25 @@ def draw(records: Records) -> Figure:
 
 
 def tables(records: Records) -> dict[str, Table]:
-    """The quantile over both bounds for every n and l; m · P for constants that fit."""
+    """The quantile over both bounds, and m · P for constants that fit, for every n and l."""
     rows: list[Any] = []
-    for (name, n, l, m), cells in records.ok.group("activation", "n", "depth", "m"):  # noqa: E741
+    products: list[Any] = []
+    points = sorted(records.ok.group("activation", "n", "depth", "m"), key=lambda part: part[0])
+    for (name, n, l, m), cells in points:  # noqa: E741
         ratio, form = cells.stack("ratio"), float(cells[0].arrays["theorem"])
         high, middle = quantile(ratio, 1 - 1 / m), quantile(ratio, 0.5)
         own = _moved(high, 0.0, form * np.log(m) ** 0.5)
         over_z = _moved(high, middle.value, gaussian(m))
         word = style.word(name)
         rows.append((word, n, l, m, len(ratio), middle.value, high, over_z, own))
-    products: list[Any] = []
-    base = _base(records.ok)
-    for (name, m), cells in base.group("activation", "m"):
-        ratio = cells.stack("ratio")
         found = [exceeded(ratio, c * np.log(m) ** 0.5, m) for c in CONSTANTS]
-        products.append((style.word(name), m, *found))
+        products.append((word, n, l, m, *found))
     over = "over the theorem's form and √log m"
+    constants = (f"c = {c:g}" for c in CONSTANTS)
     columns = ("median", "quantile at 1 − 1/m", "(quantile − median)/z", over)
     return {
         "quantiles": Table(("φ", "n", "l", "m", "networks", *columns), rows),
-        "products": Table(("φ, m · P", "m", *(f"c = {c:g}" for c in CONSTANTS)), products),
+        "products": Table(("φ, m · P", "n", "l", "m", *constants), products),
     }
 
 
