@@ -1,6 +1,6 @@
 """K∞ by its products: one product beside its bare tiles, ridge regression, density by Lanczos.
 
-    python benchmarks/operator.py [product] [ridge] [density]
+    python benchmarks/products.py [product] [ridge] [density]
 
 "product": K∞ V at n = 60,000, d = 784, depth 10, ReLU, float32, 10 vectors, beside what its tiles
 cannot avoid: one n × d × n product, one elementwise arccos, one product with V, on one triangle;
