@@ -9,11 +9,11 @@ c_0² E[D²](n/d)(1 ± √(d/n))², with one more isolated between the cloud and
 
 from typing import Any
 
+import _ratios
 import numpy as np
 from _cells import WORDS, Activation, OutputWeights
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import mean
@@ -21,37 +21,30 @@ from ntk_eoc.report import style
 from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
-from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
 
-class Cell(config.Cell):
+class Cell(_ratios.OfInputs):
     """One size of matrix, activation and law of D."""
 
     activation: Activation
-    d: int = Field(ge=4)
-    gamma1: float = Field(gt=0)
-    gamma2: float = Field(gt=0)
     output_weights: OutputWeights = "identity"
 
 
-def cost(cell: Cell) -> float:
-    """Flops of the dense eigenvalues."""
-    n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
-    return cell.seeds * float(min(n, cell.d * p)) ** 3
+cost = _ratios.cost
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Draw matrices and return their 2d largest eigenvalues, [s, 2d], beside the prediction."""
     act = ne.activation(cell.activation)
-    n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
-    cloud = outliers(act, n, cell.d, p, two_layer.WEIGHTS[cell.output_weights]())
+    n, d, p = cell.size
+    cloud = outliers(act, n, d, p, two_layer.WEIGHTS[cell.output_weights]())
     rows = []
     for key in cell.seed_keys():
         factors = two_layer.draw(
-            key, act, (n, cell.d, p), weights_name=cell.output_weights, dtype=cell.dtype
+            key, act, (n, d, p), weights_name=cell.output_weights, dtype=cell.dtype
         )
-        rows.append(two_layer.eigenvalues(factors)[-2 * cell.d :])
+        rows.append(two_layer.eigenvalues(factors)[-2 * d :])
     top = np.array(rows)
     # How many lie above the middle of the widest gap on a logarithmic scale.
     logs = np.log(np.maximum(top, 1e-12))

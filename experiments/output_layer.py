@@ -9,11 +9,11 @@ more where E φ' ≠ 0, near n times the covariance of H's rows and at n (E φ)�
 
 from typing import Any
 
+import _ratios
 import numpy as np
 from _cells import WORDS, Activation, OutputWeights
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import mean
@@ -22,24 +22,17 @@ from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov
 from ntk_eoc.spectra.output_outliers import whole_outliers
-from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
 
-class Cell(config.Cell):
+class Cell(_ratios.OfInputs):
     """One size of matrix, activation and law of D, in whose proportions D is."""
 
     activation: Activation
-    d: int = Field(ge=4)
-    gamma1: float = Field(gt=0)
-    gamma2: float = Field(gt=0)
     output_weights: OutputWeights = "identity"
 
 
-def cost(cell: Cell) -> float:
-    """Flops of the dense eigenvalues."""
-    n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
-    return cell.seeds * float(min(n, cell.d * p)) ** 3
+cost = _ratios.cost
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -50,16 +43,16 @@ def measure(cell: Cell) -> dict[str, Any]:
     those of the first layer's part of the same draw.
     """
     act = ne.activation(cell.activation)
-    n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
+    n, d, p = cell.size
     weights = two_layer.WEIGHTS[cell.output_weights]()
-    predicted = whole_outliers(act, n, cell.d, p, weights)
-    law = ne.quadratic_scaling_law(act, n / (cell.d * p), p / cell.d, weights)
+    predicted = whole_outliers(act, n, d, p, weights)
+    law = ne.quadratic_scaling_law(act, n / (d * p), p / d, weights)
     rows = []
     for key in cell.seed_keys():
         factors = two_layer.draw(
             key,
             act,
-            (n, cell.d, p),
+            (n, d, p),
             weights_name=cell.output_weights,
             weights=two_layer.even_weights,
             factors=two_layer.whole,

@@ -9,10 +9,10 @@ n × n matrix, n ~ d², shift a share 1/d of them: a slope near −1, at most �
 
 from typing import Any
 
+import _ratios
 import numpy as np
 from _cells import Activation
 from matplotlib.figure import Figure
-from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import mean
@@ -21,34 +21,27 @@ from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
-from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
 
-class Cell(config.Cell):
+class Cell(_ratios.OfInputs):
     """One size of matrix and activation."""
 
     activation: Activation
-    d: int = Field(ge=4)
-    gamma1: float = Field(gt=0)
-    gamma2: float = Field(gt=0)
 
 
-def cost(cell: Cell) -> float:
-    """Flops of the dense eigenvalues."""
-    n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
-    return cell.seeds * float(min(n, cell.d * p)) ** 3
+cost = _ratios.cost
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Draw matrices and return their distances from the law, [s] each."""
     act = ne.activation(cell.activation)
-    n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
-    law = ne.quadratic_scaling_law(act, n / (cell.d * p), p / cell.d)
-    count = outliers(act, n, cell.d, p).number
+    n, d, p = cell.size
+    law = ne.quadratic_scaling_law(act, n / (d * p), p / d)
+    count = outliers(act, n, d, p).number
     distances = []
     for key in cell.seed_keys():
-        factors = two_layer.draw(key, act, (n, cell.d, p), dtype=cell.dtype)
+        factors = two_layer.draw(key, act, (n, d, p), dtype=cell.dtype)
         bulk = two_layer.eigenvalues(factors)[: n - count]
         distances.append((kolmogorov(law, bulk), wasserstein(law, bulk)))
     table = np.array(distances)

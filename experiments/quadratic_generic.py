@@ -11,11 +11,11 @@ is 0 within its error, while the controls' distances stay, ten times as large at
 
 from typing import Any
 
+import _ratios
 import numpy as np
 from _cells import Activation
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field
 from scipy.special import stdtrit
 
 import ntk_eoc as ne
@@ -26,7 +26,6 @@ from ntk_eoc.spectra import two_layer
 from ntk_eoc.spectra.control_laws import WORDS, Controls, control_laws
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
-from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
 cubic = ne.Activation(
@@ -34,31 +33,25 @@ cubic = ne.Activation(
 )  # c_0 = 0, c_1 = 1, ν² = ½
 
 
-class Cell(config.Cell):
+class Cell(_ratios.OfInputs):
     """One size of matrix and activation."""
 
     activation: Activation
-    d: int = Field(ge=4)
-    gamma1: float = Field(gt=0)
-    gamma2: float = Field(gt=0)
 
 
-def cost(cell: Cell) -> float:
-    """Flops of the dense eigenvalues."""
-    n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
-    return cell.seeds * float(min(n, cell.d * p)) ** 3
+cost = _ratios.cost
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Return the distances from the law and from what it is not, outliers set apart, [s] each."""
     act = ne.activation(cell.activation)
-    n, p = two_layer.sizes(cell.d, cell.gamma1, cell.gamma2)
-    ratios = n / (cell.d * p), p / cell.d
+    n, d, p = cell.size
+    ratios = n / (d * p), p / d
     laws = {"law": ne.quadratic_scaling_law(act, *ratios), **control_laws(act, *ratios)._asdict()}
-    count = outliers(act, n, cell.d, p).number
+    count = outliers(act, n, d, p).number
     rows = []
     for key in cell.seed_keys():
-        factors = two_layer.draw(key, act, (n, cell.d, p), dtype=cell.dtype)
+        factors = two_layer.draw(key, act, (n, d, p), dtype=cell.dtype)
         bulk = two_layer.eigenvalues(factors)[: n - count]
         matched = bulk * (laws["law"].moment(1) / np.mean(bulk))
         far = [

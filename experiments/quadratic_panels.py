@@ -11,12 +11,12 @@ proportions than their law, by p^{-1/2}, and so has the spectrum; in exact propo
 
 from typing import Any, Literal
 
+import _ratios
 import jax.numpy as jnp
 import numpy as np
 from _cells import WORDS, OutputWeights
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import Quantile, interval, mean
@@ -27,7 +27,6 @@ from ntk_eoc.spectra.control_laws import WORDS as CONTROLS
 from ntk_eoc.spectra.control_laws import control_laws
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
-from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
 SLOPES = {
@@ -44,28 +43,15 @@ HOW = {"exact": two_layer.even_weights, "random": two_layer.output_weights}
 BINS = 48
 
 
-class Cell(config.Cell):
+class Cell(_ratios.OfSide):
     """One matrix size, φ', law of D and pair of ratios, D exactly or randomly of its law."""
 
     slope: Literal["s", "min(s, 0)"] = "s"
-    gamma1: float = Field(gt=0)
-    gamma2: float = Field(gt=0)
     output_weights: OutputWeights = "identity"
     proportions: Literal["exact", "random"] = "exact"
-    side: int = Field(ge=8, description="√(dp)")
 
 
-def size_of(cell: Any) -> tuple[int, int, int]:
-    """(n, d, p) of a cell: dp nearest to side², p/d to γ₂, n/(dp) to γ₁."""
-    d = max(2, round(cell.side / cell.gamma2**0.5))
-    n, p = two_layer.sizes(d, cell.gamma1, cell.gamma2)
-    return n, d, p
-
-
-def cost(cell: Cell) -> float:
-    """Flops of the dense eigenvalues."""
-    n, d, p = size_of(cell)
-    return cell.seeds * float(min(n, d * p)) ** 3
+cost = _ratios.cost
 
 
 def _grid(law: ne.SpectralLaw) -> np.ndarray:
@@ -79,7 +65,7 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     The law is that at D's law, whichever way D is drawn; for a random D there are no controls.
     """
-    (n, d, p), act = size_of(cell), SLOPES[cell.slope]
+    (n, d, p), act = cell.size, SLOPES[cell.slope]
     weights = two_layer.WEIGHTS[cell.output_weights]()
     ratios = n / (d * p), p / d
     law = ne.quadratic_scaling_law(act, *ratios, weights)
@@ -240,7 +226,7 @@ def tables(records: Records) -> dict[str, Table]:
     )
     for record in cells:
         cell, arrays = record.cell, record.arrays
-        head = (cell.slope, WORDS[cell.output_weights], cell.gamma1, cell.gamma2, size_of(cell)[1])
+        head = (cell.slope, WORDS[cell.output_weights], cell.gamma1, cell.gamma2, cell.size[1])
         area = Quantile(*interval(arrays["wasserstein"]))
         beside = (mean(column).mean for column in arrays["controls"].T)
         rows.append((*head, mean(arrays["kolmogorov"]), area, *beside))
@@ -248,7 +234,7 @@ def tables(records: Records) -> dict[str, Table]:
         edges.append((*head[:4], ends, f"{float(arrays['law_error']):.0e}"))
     for (weights, _, how), own in records.ok.group("output_weights", "side", "proportions"):
         if weights not in ("identity",):
-            p = size_of(own[0].cell)[2]
+            p = own[0].cell.size[2]
             ways.append((WORDS[weights], p, how, mean(own.stack("kolmogorov"))))
     heads = ("φ'", "D", "γ₁", "γ₂")
     return {

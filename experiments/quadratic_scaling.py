@@ -11,11 +11,11 @@ at most 0.02 where c_0 = E φ'(z) is 0, at most 0.05 where the d outliers of c_0
 from functools import lru_cache
 from typing import Any
 
+import _ratios
 import numpy as np
 from _cells import WORDS, Activation, OutputWeights
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field
 
 import ntk_eoc as ne
 from ntk_eoc.estimates import Quantile, interval, mean
@@ -24,34 +24,20 @@ from ntk_eoc.report.tables import Table
 from ntk_eoc.spectra import control_laws, two_layer
 from ntk_eoc.spectra.distances import kolmogorov, wasserstein
 from ntk_eoc.spectra.quadratic_scaling_law import outliers
-from ntk_eoc.sweeps import config
 from ntk_eoc.sweeps.records import Records
 
 BINS = 60
 
 
-class Cell(config.Cell):
+class Cell(_ratios.OfSide):
     """One matrix size, activation, law of D and pair of ratios."""
 
     activation: Activation
-    gamma1: float = Field(gt=0)
-    gamma2: float = Field(gt=0)
     output_weights: OutputWeights = "identity"
     entries: str = "gaussian"
-    side: int = Field(ge=8, description="√(dp)")
 
 
-def size_of(cell: Any) -> tuple[int, int, int]:
-    """(n, d, p) of a cell: dp nearest to side², p/d to γ₂, n/(dp) to γ₁."""
-    d = max(2, round(cell.side / cell.gamma2**0.5))
-    n, p = two_layer.sizes(d, cell.gamma1, cell.gamma2)
-    return n, d, p
-
-
-def cost(cell: Cell) -> float:
-    """Flops of the dense eigenvalues, the longest cells first."""
-    n, d, p = size_of(cell)
-    return cell.seeds * float(min(n, d * p)) ** 3
+cost = _ratios.cost
 
 
 @lru_cache(maxsize=64)
@@ -67,13 +53,13 @@ def law_at(cell: Any, d_values: np.ndarray) -> ne.SpectralLaw:
     Of p i.i.d. values the law is off from its population's by 1/√p, and the eigenvalues with it: a
     distance that is not the theorem's, which takes D as it is.
     """
-    n, d, p = size_of(cell)
+    n, d, p = cell.size
     return ne.quadratic_scaling_law(ne.activation(cell.activation), n / (d * p), p / d, d_values)
 
 
 def bulk_of(cell: Any, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split ascending eigenvalues into the bulk and the predicted number of outliers."""
-    n, d, p = size_of(cell)
+    n, d, p = cell.size
     weights = two_layer.WEIGHTS[cell.output_weights]()
     count = outliers(ne.activation(cell.activation), n, d, p, weights).number
     return values[: n - count], values[n - count :]
@@ -86,7 +72,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     from the first with the mean of the bulk made that of the law. The law kept is the first draw's,
     and so are the controls, [s, 3]: the distances from laws it may be mistaken for.
     """
-    n, d, p = size_of(cell)
+    n, d, p = cell.size
     act = ne.activation(cell.activation)
     law = law_of(cell.activation, n / (d * p), p / d, cell.output_weights)
     edges = np.linspace(0, np.sqrt(1.1 * law.bounds[1]), BINS + 1) ** 2
@@ -265,7 +251,7 @@ def draw(records: Records) -> dict[str, Figure]:
 
 def _head(cell: Any) -> tuple[Any, ...]:
     words = (style.word(cell.activation), WORDS[cell.output_weights])
-    return (*words, cell.gamma1, cell.gamma2, size_of(cell)[1])
+    return (*words, cell.gamma1, cell.gamma2, cell.size[1])
 
 
 def tables(records: Records) -> dict[str, Table]:
