@@ -47,4 +47,6 @@ def unknown_name(what: str, name: Any, known: Iterable[str]) -> str:
     lower = {word.lower(): word for word in reversed(known)}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1)
     hint = f" Did you mean {lower[near[0]]!r}?" if near else ""
+    if str(name).endswith(".py") and "FILE.py:NAME" in known:
+        hint = f" Write {f'{name}:NAME'!r} for a function of that file."
     return f"`{what}` must be one of {', '.join(known)}, got {name!r}.{hint}"

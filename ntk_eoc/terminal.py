@@ -1,12 +1,13 @@
 """What the command line prints, and how it ends."""
 
 import errno
+import inspect
 import logging
 import os
 import sys
 from typing import Any, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError
 
 log: logging.Logger = logging.getLogger("ntk_eoc")
 
@@ -23,6 +24,8 @@ def main(app: App) -> None:
         log.addHandler(handler)
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except MissingArgumentError as error:
+        leave(2, f"error: {_missing(error)}")
     except CycloptsError as error:
         leave(2, f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
@@ -32,6 +35,22 @@ def main(app: App) -> None:
         sys.exit(0)
     except Exception as error:
         _exit_for(error)
+
+
+def _missing(error: MissingArgumentError) -> str:
+    """What a command lacks: a flag its value, or the words that it must have, all of them."""
+    assert error.argument is not None
+    asked = error.keyword or next((t.keyword for t in error.argument.tokens if t.keyword), None)
+    if asked or error.target is None:
+        return f"`{asked or error.argument.name}` must have a value."
+    words = ["ntk-eoc", *error.command_chain]
+    for one in inspect.signature(error.target).parameters.values():
+        if one.kind is one.VAR_POSITIONAL:
+            words.append(f"{one.name.upper()} …")
+        elif one.default is one.empty:
+            flag = f"--{one.name} " if one.kind is one.KEYWORD_ONLY else ""
+            words.append(f"{flag}{one.name.upper()}")
+    return f"`{error.argument.name.lstrip('-')}` must be given: {' '.join(words)}."
 
 
 def _exit_for(error: Exception) -> NoReturn:

@@ -52,3 +52,11 @@ def test_exact_shipped_configs_are_called_by_name(monkeypatch, tmp_path):
     assert shipped.experiment("concentration") == shipped.home() / "experiments/concentration.py"
     assert shipped.experiment("_fresh") is None
     assert shipped.experiment("my.module") is None
+
+
+def test_exact_paths_in_a_config_are_relative_to_it_or_to_where_one_is(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shipped, "PACKAGE", tmp_path / "site-packages" / "ntk_eoc")
+    assert shipped.base(Path("mine/my.toml")) == tmp_path / "mine"
+    inside = tmp_path / "site-packages" / "ntk_eoc" / "_shipped" / "configs" / "bias.toml"
+    assert shipped.base(inside) == tmp_path

@@ -109,3 +109,13 @@ def test_exact_a_new_file_runs_as_it_was_written(ntk_eoc, tmp_path, kind):
     assert "ok" in told
     assert "failed" not in told
     assert list((tmp_path / "out" / "mine_small" / "figures").glob("*.png"))
+
+
+@pytest.mark.slow
+def test_exact_an_experiment_of_the_package_takes_a_function_of_ones_own(ntk_eoc, tmp_path):
+    ntk_eoc("new", "activation", "mine")
+    own = ("--set", 'grid.activation=["mine.py:mine"]', "--set", "fixed.sigma_b=0.2")
+    assert "3 ok" in ntk_eoc("run", "activations_small", *own)
+    assert "nothing to do" in ntk_eoc("run", "activations_small", *own)
+    ntk_eoc("page", "out", "--to", "report.html")
+    assert "mine.py:mine" in (tmp_path / "report.html").read_text()

@@ -77,4 +77,4 @@ assert slope.low < -0.4 and slope.high > -0.65
 
 # %% [markdown]
 # The claims behind it, with their figures, are on the page *Concentration*. On the command line
-# `ntk-eoc widths relu` says the same.
+# `ntk-eoc widths relu --probability 0.95` says the same of the same points.

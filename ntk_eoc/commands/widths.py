@@ -10,15 +10,16 @@ from ntk_eoc.commands.start import Flag, numerical
 def widths(
     activation: str,
     *,
-    depth: int,
-    data: str,
-    n: int,
+    depth: int = 4,
+    data: str = "sphere:32",
+    n: int = 12,
     within: Annotated[float, Parameter(name="--error")] = 0.05,
     probability: float = 0.99,
     budget: Literal["neurons", "parameters", "flops"] = "neurons",
     norm: Literal["operator", "frobenius", "largest"] = "operator",
     outputs: int = 1,
     sigma_b: float | None = None,
+    q: float | None = None,
     seed: int = 0,
     check: Flag = False,
     networks: int = 200,
@@ -46,7 +47,9 @@ def widths(
     outputs
         Number of outputs.
     sigma_b
-        Standard deviation of the biases, as of `eoc`.
+        Standard deviation of the biases of the point of the edge, as of `eoc`.
+    q
+        Fixed point of the variance map of that point, in place of sigma_b.
     seed
         Of the data and the draws.
     check
@@ -58,6 +61,6 @@ def widths(
         from ntk_eoc.report import widths_card
 
         question = widths_card.Question(
-            activation, depth, data, n, within, probability, budget, norm, outputs, sigma_b, seed
+            activation, depth, data, n, within, probability, budget, norm, outputs, sigma_b, q, seed
         )
         widths_card.main(question, networks if check else 0)

@@ -159,5 +159,5 @@ def _describe(act: Activation, curve: EdgeCurve) -> str:
     q, sigma_b = curve.q[there], np.sqrt(np.maximum(curve.sigma_b2[there], 0))
     return (
         f"Its edge has q from {q[0]:.3g} to {q[-1]:.3g} and σ_b from {sigma_b.min():.3g} to "
-        f"{sigma_b.max():.3g}: choose a point by q= or sigma_b=."
+        f"{sigma_b.max():.3g}: choose a point by `q`, as 1, or by `sigma_b`."
     )

@@ -122,7 +122,8 @@ def _refuse_hidden(act: Activation, hidden: list[float]) -> None:
     found = ", ".join(f"{c:.6g}" for c in hidden)
     raise ActivationError(
         f"`kinks` must list every point where {act.name!r} is not smooth, but there is one "
-        f"near s = {found}: write Activation({act.name!r}, fn, kinks=({listed},))."
+        f"near s = {found}: write Activation({act.name!r}, fn, kinks=({listed},)), "
+        f"or `{act.name}.kinks = ({listed},)` below a function in a file."
     )
 
 

@@ -41,6 +41,7 @@ class Question(NamedTuple):
     norm: str = "operator"
     outputs: int = 1
     sigma_b: float | None = None
+    q: float | None = None
     seed: int = 0
 
 
@@ -50,7 +51,7 @@ def point_of(question: Question) -> Init:
     Raises:
         ValueError: If there is none.
     """
-    summary = summarise(activation(question.activation), question.sigma_b)
+    summary = summarise(activation(question.activation), question.sigma_b, question.q)
     if summary.point is None:
         raise ValueError(summary.why)
     return summary.point

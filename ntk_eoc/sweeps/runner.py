@@ -120,7 +120,7 @@ def _run(options: Options) -> Summary:
     _check(options)
     config = configs.load(options.config, options.overrides)
     reference = experiments.resolve(config.experiment, options.config)
-    base = options.config.resolve().parent
+    base = shipped.base(options.config)
     trust.remember(reference, base)
     experiment = experiments.load(reference, base)
     planned = grid.plan(config, experiment, str(options.config))

@@ -27,6 +27,16 @@ def word(config: Path) -> str:
     return config.stem if config.is_relative_to(PACKAGE) else str(config)
 
 
+def base(config: Path) -> Path:
+    """Return the folder that paths in a config are relative to.
+
+    That is the config's own, but the present one for a config inside an installed package: it names
+    no file of the user's, and those that `--set` puts into it lie where the user is.
+    """
+    path = config.resolve()
+    return Path.cwd() if path.is_relative_to(PACKAGE) else path.parent
+
+
 def experiment(name: str) -> Path | None:
     """Return the experiment of a name; None if no such experiment comes with the package."""
     path = home() / "experiments" / f"{name}.py"

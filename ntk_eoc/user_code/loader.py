@@ -83,7 +83,11 @@ def load(reference: str, what: str) -> Any:
         )
     found = module(where, what)
     if not hasattr(found, attribute):
-        known = [name for name in vars(found) if not name.startswith("_")]
+        known = [
+            name
+            for name, thing in vars(found).items()
+            if not (name.startswith("_") or isinstance(thing, ModuleType))
+        ]
         raise ValueError(f"{where}: {unknown_name(what, attribute, known)}")
     return getattr(found, attribute)
 
