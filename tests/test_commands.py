@@ -9,8 +9,13 @@ import pytest
 from ntk_eoc import cli
 from ntk_eoc.sweeps import config, experiment, grid, shipped, starting
 
+COMMANDS = (
+    "run", "figures", "status", "verify", "collect", "page", "new", "list", "eoc", "widths",
+    "explore",
+)  # fmt: skip
 
-@pytest.mark.parametrize("command", ["run", "page", "new", "list", "figures", "status", "eoc"])
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_exact_help_without_artefacts(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.app([command, "--help"])
