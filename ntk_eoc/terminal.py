@@ -43,7 +43,7 @@ def _missing(error: MissingArgumentError) -> str:
     asked = error.keyword or next((t.keyword for t in error.argument.tokens if t.keyword), None)
     if asked or error.target is None:
         return f"`{asked or error.argument.name}` must have a value."
-    words = ["ntk-eoc", *error.command_chain]
+    words = ["ntk-eoc", *(error.command_chain or ())]
     for one in inspect.signature(error.target).parameters.values():
         if one.kind is one.VAR_POSITIONAL:
             words.append(f"{one.name.upper()} …")
