@@ -1,5 +1,7 @@
 """What the command line says of itself, and the files it writes to start from."""
 
+import re
+import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from ntk_eoc import cli
 from ntk_eoc.sweeps import config, experiment, grid, shipped, starting
 
+ROOT = Path(__file__).parent.parent
 COMMANDS = (
     "run", "figures", "status", "verify", "collect", "page", "new", "list", "eoc", "widths",
     "explore",
@@ -22,6 +25,35 @@ def test_exact_help_without_artefacts(command, capsys):
     told = capsys.readouterr().out
     for artefact in ("--empty", "--no-", "()", "[default: False]", "None"):
         assert artefact not in told, artefact
+
+
+def shown():
+    """The commands that the pages show: indented, in a comment of a script, or in backticks."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for page in [*pages, *(ROOT / "tutorials").glob("*.py")]:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = re.findall(r"^(?: {4}|# )(?:srun \S*/)?ntk-eoc (.*)", text, re.MULTILINE)
+        spans = re.findall(r"`ntk-eoc\s([^`]*)`", text)
+        yield from ((page.name, " ".join(words.split())) for words in lines + spans)
+
+
+def test_exact_the_commands_that_the_pages_show_are_commands():
+    parsed = 0
+    for page, words in shown():
+        for one in words.split(" · "):
+            name, *rest = one.split()
+            flags = set(re.findall(r"--[a-z][a-z-]*", one))
+            if name in COMMANDS:
+                known = cli.app[name].assemble_argument_collection()
+                assert flags <= {flag for found in known for flag in found.names}, f"{page}: {one}"
+            else:
+                assert one == "--install-completion", page
+        if rest and not re.search(r" \[|[|…·]|NAME|DIR\b", words):  # else a synopsis
+            cli.app.parse_args(shlex.split(words), exit_on_error=False, print_error=False)
+            parsed += 1
+        for path in re.findall(r"\bconfigs/(?!NAME)\w+\.toml", words):
+            assert (ROOT / path).exists(), page
+    assert parsed > 20
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

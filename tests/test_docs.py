@@ -1,4 +1,4 @@
-"""Every Python block of the pages that show calls is run as it stands."""
+"""Every Python block of the pages is run as it stands: here, at a prompt, or as a file."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,8 @@ import pytest
 
 import ntk_eoc as ne
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 BLOCK = re.compile(r"<!-- block: (\w+) -->\n```python\n(.*?)```", re.DOTALL)
 
 
@@ -40,10 +41,23 @@ def test_exact_models_of_other_libraries():
     assert room["learnt"].mean.shape == (61, 1)
 
 
-def test_exact_every_python_block_of_these_pages_has_a_name():
-    for page in ("models.md",):
-        text = (DOCS / page).read_text(encoding="utf-8")
-        assert text.count("```python") == len(blocks(page)) > 0
+def test_exact_the_start_page_shows_a_kernel():
+    ((_, code),) = blocks("index.md")
+    room = {}
+    exec(compile(code, "docs/index.md", "exec"), room)
+    assert room["K"].shape == (40, 40)
+
+
+def test_exact_every_python_block_of_the_pages_is_run():
+    """By its prompt (`test_readme`), as a file (`test_extend`), or as a block, here."""
+    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        run = re.findall(r"<!-- file: \S+ -->\n```python\n", text) + BLOCK.findall(text)
+        assert not BLOCK.findall(text) or page.name in ("models.md", "index.md"), page
+        assert not re.search(r"-- file:", text) or page.name == "extend.md", page
+        prompts = text.count("```python\n>>> ")
+        assert text.count("```python") == len(run) + prompts, page
+        assert not re.search(r"\n\n    (import|from|\w+ = ne\.|ne\.)", text), page
 
 
 def test_exact_rooms_are_found_from_the_package():

@@ -117,5 +117,6 @@ def test_exact_an_experiment_of_the_package_takes_a_function_of_ones_own(ntk_eoc
     own = ("--set", 'grid.activation=["mine.py:mine"]', "--set", "fixed.sigma_b=0.2")
     assert "3 ok" in ntk_eoc("run", "activations_small", *own)
     assert "nothing to do" in ntk_eoc("run", "activations_small", *own)
+    assert "widths  " in ntk_eoc("widths", "mine.py:mine", "--sigma-b", "0.2")
     ntk_eoc("page", "out", "--to", "report.html")
     assert "mine.py:mine" in (tmp_path / "report.html").read_text()
