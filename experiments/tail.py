@@ -26,7 +26,7 @@ from ntk_eoc.sweeps.records import Records
 
 __all__ = ["Cell", "cost", "draw", "measure", "tables"]
 
-CONSTANTS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+CONSTANTS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
 
 
 class Cell(_fresh.Cell):
@@ -108,8 +108,7 @@ def _products(ax: Axes, records: Records, name: str) -> None:
             shown = [i for i, one in enumerate(found) if one.low > 0 and one.value < ms[i] / 2]
             if len(shown) > (1 if power else 2):
                 at, own = [ms[i] for i in shown], [found[i] for i in shown]
-                label = f"$c={c:g}$" if power else None
-                curves.bars(ax, at, own, label=label, linestyle=line, **look)
+                curves.bars(ax, at, own, linestyle=line, **look)
     style.log_axes(ax, records.values("m"))
     ax.set(xlabel="width $m$", ylabel=r"$m\cdot P($error $>c\,\sqrt{\log m}\cdot$ bound$)$")
     ax.set_title(style.word(name))
@@ -123,10 +122,11 @@ def draw(records: Records) -> Figure:
     _quantiles(axes[0], ok)
     for ax, name in zip(axes[1:], names, strict=True):
         _products(ax, ok.where(activation=name), name)
+    for c, look in style.ramp(CONSTANTS).items():
+        style.entry(axes[1], f"$c={c:g}$", **look)
     style.entry(axes[1], r"without $\sqrt{\log m}$", color="0.4", linestyle=style.LINES[2])
-    known = [ax.get_legend_handles_labels() for ax in axes[1:]]
-    entries = {label: handle for handles, labels in known for handle, label in zip(handles, labels)}  # noqa: B905
-    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=8)
+    handles, labels = axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1)
     style.letter(axes)
     cell = ok[0].cell
     least = min(len(c.stack("ratio")) / m for (_, m), c in ok.group("activation", "m"))
@@ -134,9 +134,9 @@ def draw(records: Records) -> Figure:
         f"{cell.data}, n = {cell.n}, l = {cell.depth}, widths k² m; {least:.0f} m networks or more"
     )
     dots = "dotted in (a): median + c z, z the Gaussian quantile at 1 − 1/m, c of the largest m"
-    words = ", ".join(
-        f"{style.word(n)} {w}" for n, w in zip(names, ("lower", "upper"), strict=False)
-    )
+    names.sort(key=lambda name: np.median(ok.where(activation=name).stack("ratio")))
+    ends = zip(names, ("lower", "upper"), strict=False)
+    words = ", ".join(f"{style.word(name)} {end}" for name, end in ends)
     style.footnote(figure, note, "bars: 95 % over networks, binomial in (b), (c)", dots, words)
     return figure
 

@@ -34,7 +34,8 @@ def test_within_error_dependence_is_the_conditional_mean():
         assert explicit * bound == pytest.approx(
             sharp * 2 / np.pi * np.sin(theta) * norms[i] * norms[j]
         )
-        assert explicit <= sharp <= 1
+        apart = np.linalg.norm(b[i] - b[j], 2) ** 2 / (8 * norms[i] * norms[j])
+        assert explicit <= (1 + np.cos(theta)) / 2 * min(0.5 + apart, 1)
 
 
 @pytest.mark.parametrize("theta", [0.02, 1.1, 2.0, 3.1])
