@@ -1,5 +1,6 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
@@ -38,6 +39,17 @@ def test_agrees_special_points_with_high_precision(name):
     assert abs(init.q - q) <= 1e-10 * q
     if name == "gelu":  # where χ_∥ = 1 is a quadratic equation in q
         assert init.q == pytest.approx((3 + math.sqrt(17)) / 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("c", [8.0, 12.0])
+def test_exact_points_of_a_large_scale_of_its_own(c):
+    """The edge of c φ(s/c) is that of φ with q times c²: here beyond the usual search to 400."""
+    act, silu = Activation("wide", lambda s: c * jax.nn.silu(s / c)), activation("silu")
+    for sigma_b in (None, 0.375):
+        wide = ne.edge_of_chaos(act, sigma_b=None if sigma_b is None else c * sigma_b)
+        init = ne.edge_of_chaos(silu, sigma_b=sigma_b)
+        found = (wide.q / c**2, wide.sigma_w, wide.sigma_b / c)
+        np.testing.assert_allclose(found, (init.q, init.sigma_w, init.sigma_b), rtol=1e-10)
 
 
 def test_exact_edge_of_sin():

@@ -16,6 +16,7 @@ from ntk_eoc.gaussian import ActivationError
 from ntk_eoc.gaussian.evaluate import check_growth, check_slope
 
 SMALLEST_Q, LARGEST_Q = 1e-4, 400.0  # the variances that are searched
+FARTHEST_Q = 1e6  # and these too, where nothing was found: a φ may have a large scale of its own
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,16 @@ def _whole_curve(act: Activation) -> EdgeCurve:
     # Where φ is flat around 0, its slope has no mass to speak of at the smallest variances.
     seen = curve.sigma_w < 1e100
     return EdgeCurve(*(getattr(curve, field.name)[seen] for field in fields(curve)))
+
+
+@cache
+def far_curve(act: Activation) -> EdgeCurve | None:
+    """Return the curve from the largest variance of the usual search on; None without moments."""
+    try:
+        check_growth(act, FARTHEST_Q)
+        return edge_curve(act, np.geomspace(LARGEST_Q, FARTHEST_Q, COUNT))
+    except ActivationError:
+        return None
 
 
 def largest_variance(act: Activation) -> float:

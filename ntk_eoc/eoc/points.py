@@ -8,7 +8,7 @@ import numpy as np
 from ntk_eoc.activations import AbsLinear, Activation, as_activation
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.eoc.classes import is_linear, is_marginal, is_scale_invariant
-from ntk_eoc.eoc.curve import EdgeCurve, edge_curve
+from ntk_eoc.eoc.curve import EdgeCurve, edge_curve, far_curve
 from ntk_eoc.eoc.init import Init
 from ntk_eoc.eoc.moments import COUNT, activation_moments
 from ntk_eoc.gaussian import ActivationError, plan
@@ -77,7 +77,7 @@ def at_edge(init: Init | Activation | str) -> Init:
 
 def _with_bias(act: Activation, curve: EdgeCurve, sigma_b: float) -> Init:
     """The point of the curve with this σ_b; the stable one (|χ_∥| < 1) where there are more."""
-    variances = _roots(act, curve, "sigma_b2", sigma_b**2)
+    variances = _found(act, curve, "sigma_b2", sigma_b**2)
     found = [(q, float(edge_curve(act, np.array([q])).chi_parallel[0])) for q in variances]
     stable = [q for q, chi in found if abs(chi) < 1] if len(found) > 1 else variances
     if len(stable) != 1:
@@ -98,8 +98,15 @@ def special_points(act: Activation, curve: EdgeCurve | None = None) -> list[Init
     if is_scale_invariant(act, curve):
         return [_point(act, 1.0)]
     curve = curve or edge_curve(act)
-    variances = _roots(act, curve, "chi_parallel", 1.0)
+    variances = _found(act, curve, "chi_parallel", 1.0)
     return [_point(act, q) for q in variances if edge_curve(act, np.array([q])).exists[0]]
+
+
+def _found(act: Activation, curve: EdgeCurve, of: str, level: float) -> list[float]:
+    """The variances of `_roots` on the curve; only where it has none, those beyond it."""
+    found = _roots(act, curve, of, level)
+    far = None if found else far_curve(act)
+    return found if far is None else _roots(act, far, of, level)
 
 
 def _roots(act: Activation, curve: EdgeCurve, of: str, level: float) -> list[float]:
