@@ -5,7 +5,7 @@ fixed point q, `points` its single points, `classes` what decides the deep limit
 memory in layers, and `summary` all of them for one activation (`docs/theory.md` §5).
 """
 
-from ntk_eoc.eoc.classes import Class, activation_class, is_scale_invariant
+from ntk_eoc.eoc.classes import Class, activation_class, is_linear, is_scale_invariant
 from ntk_eoc.eoc.curve import EdgeCurve, edge_curve
 from ntk_eoc.eoc.init import Init, scale_invariant
 from ntk_eoc.eoc.moments import Moments, activation_moments
@@ -26,6 +26,7 @@ __all__ = [
     "depth_scales",
     "edge_curve",
     "edge_of_chaos",
+    "is_linear",
     "is_scale_invariant",
     "scale_invariant",
     "special_points",

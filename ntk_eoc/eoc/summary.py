@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntk_eoc.activations import AbsLinear, Activation
-from ntk_eoc.eoc.classes import Class, activation_class
+from ntk_eoc.activations import Activation
+from ntk_eoc.eoc.classes import Class, activation_class, is_scale_invariant
 from ntk_eoc.eoc.curve import EdgeCurve, edge_curve
 from ntk_eoc.eoc.init import Init
 from ntk_eoc.eoc.moments import Moments, activation_moments
@@ -23,8 +23,8 @@ class EdgeSummary:
         kind: Its class, which decides the deep limit.
         parity: 1 where φ is even, −1 where it is odd, else 0.
         moments: At q = 1, where φ has moments there.
-        curve: The edge by the fixed point q; for φ = a s + b|s| every q is on it.
-        special: The points of the edge with χ_∥ = 1; none are listed for φ = a s + b|s|.
+        curve: The edge by the fixed point q; of a scale-invariant φ every q is on it.
+        special: The points of the edge with χ_∥ = 1; none are listed of a scale-invariant φ.
         point: The point chosen, if there is one.
         why: Why it is this point, or why there is none.
         at_point: The curve at the point, of length 1.
@@ -53,11 +53,11 @@ def summarise(act: Activation, sigma_b: float | None = None, q: float | None = N
         ValueError: If there is no point with the `sigma_b` or the `q` that is asked for.
     """
     point, why = _choose(act, sigma_b, q)
-    curve = edge_curve(act)
-    listed = curve.exists.any() and not isinstance(act, AbsLinear)
+    curve, kind = edge_curve(act), activation_class(act)
+    listed = curve.exists.any() and kind != "scale-invariant"
     return EdgeSummary(
         activation=act,
-        kind=activation_class(act),
+        kind=kind,
         parity=plan(act, float(curve.q[-1])).parity,
         moments=activation_moments(act, np.array([1.0])) if curve.q[-1] >= 1 else None,
         curve=curve,
@@ -74,7 +74,7 @@ def _choose(act: Activation, sigma_b: float | None, q: float | None) -> tuple[In
     if sigma_b is not None or q is not None:
         chosen = f"σ_b = {sigma_b:g}" if sigma_b is not None else f"q = {q:g}"
         return edge_of_chaos(act, sigma_b=sigma_b, q=q), f"the point with {chosen}"
-    line = isinstance(act, AbsLinear)
+    line = is_scale_invariant(act)
     try:
         return edge_of_chaos(act), "the line's q = 1" if line else "the point with χ_∥ = 1"
     except ActivationError:

@@ -12,7 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ntk_eoc.activations import AbsLinear, Activation, activation
-from ntk_eoc.eoc import Class, EdgeCurve, EdgeSummary, Init, activation_moments, summarise
+from ntk_eoc.eoc import (
+    Class,
+    EdgeCurve,
+    EdgeSummary,
+    Init,
+    activation_moments,
+    is_linear,
+    is_scale_invariant,
+    summarise,
+)
 from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
 from ntk_eoc.report import figures, style
 from ntk_eoc.spectra.deep_limit import deep_offdiagonal
@@ -43,7 +52,7 @@ def _about_activation(summary: EdgeSummary) -> list[str]:
 
 def _about_edge(summary: EdgeSummary) -> list[str]:
     curve = summary.curve
-    if isinstance(summary.activation, AbsLinear):
+    if summary.kind == "scale-invariant":
         return ["edge of chaos   a line: the same σ_w, σ_b = 0, at every q"]
     searched = f"{curve.q[0]:g} to {curve.q[-1]:g}"
     if not curve.exists.any():
@@ -83,8 +92,7 @@ def _told(init: Init) -> str:
 
 
 def _limit_words(summary: EdgeSummary, chi: float) -> str:
-    act = summary.activation
-    if isinstance(act, AbsLinear) and act.delta == 0:
+    if is_linear(summary.activation):
         return "none: a linear network's kernel is l times the inner product"
     if abs(chi) > 1 + 1e-9:
         return f"none: the variance q is unstable (χ_∥ = {chi:.4g} > 1)"
@@ -131,7 +139,7 @@ def _draw_cosine(ax: Axes, init: Init) -> None:
 
 def _draw_curve(ax: Axes, curve: EdgeCurve, init: Init | None, act: Activation) -> None:
     there = curve.exists
-    if isinstance(act, AbsLinear) or not there.any():
+    if is_scale_invariant(act, curve) or not there.any():
         ax.plot(curve.q, curve.sigma_b2, label=r"$\sigma_b^2(q)$")
         ax.axhline(0, **style.GUIDE)
         note = (
