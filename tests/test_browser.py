@@ -155,6 +155,7 @@ def explorer(tmp_path):
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/"
     for _ in range(300):
+        assert server.poll() is None, "the server ended"
         with contextlib.suppress(OSError), urllib.request.urlopen(address):
             break
         time.sleep(0.2)

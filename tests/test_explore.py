@@ -1,6 +1,8 @@
 """The panels of `ntk-eoc explore`: what they show, and how soon."""
 
+import ast
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +40,13 @@ def test_exact_panels_show_what_the_library_says():
     law = ne.quadratic_scaling_law(act, gamma1=0.5, gamma2=1.0)
     np.testing.assert_allclose(density.get_ydata(), law.density(density.get_xdata()))
     assert "5 % needs m =" in figures["width"].axes[0].get_legend().get_texts()[1].get_text()
+
+
+def test_exact_marimo_knows_the_page():
+    tree = ast.parse((Path(views.__file__).parent / "app.py").read_text(encoding="utf-8"))
+    first = next(one for one in tree.body if not isinstance(one, (ast.Expr, ast.Import)))
+    assert isinstance(first, ast.Assign)  # an annotated one is none to marimo
+    assert ast.unparse(first).startswith("app = marimo.App(")
 
 
 def test_exact_a_slider_moved_answers_at_once():

@@ -107,7 +107,7 @@ def test_exact_an_editor_sees_the_names_that_are_loaded_on_first_use():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pyright") is None, reason="needs pyright: npm install -g pyright")
 def test_exact_types_are_complete_for_pyright():
-    """All but SciPy's `LinearOperator`: SciPy itself says no types. With scipy-stubs, all."""
+    """All but SciPy's `LinearOperator`: SciPy itself says no types; scipy-stubs does."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -124,5 +124,5 @@ def test_exact_types_are_complete_for_pyright():
         if one["isExported"] and (one["isTypeAmbiguous"] or not one["isTypeKnown"])
         and "KernelOperator" not in one["name"] + json.dumps(one["diagnostics"])
     ]  # fmt: skip
-    assert unclear == []
+    assert set(unclear) <= {"ntk_eoc.explore.app.app"}  # as marimo wants it
     assert found["completenessScore"] > 0.995

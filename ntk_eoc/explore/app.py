@@ -2,7 +2,8 @@
 
 import marimo
 
-app: marimo.App = marimo.App(width="medium", app_title="ntk_eoc: explore")
+# Without an annotation: marimo knows a notebook by this very assignment.
+app = marimo.App(width="medium", app_title="ntk_eoc: explore")
 
 
 @app.cell
