@@ -1,3 +1,7 @@
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
 """The app: sliders on top, panels below. Run by `ntk-eoc explore`."""
 
 import marimo
