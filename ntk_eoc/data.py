@@ -4,6 +4,7 @@ A new one is a function `(seed) -> x` or `-> (x, y)` in a file of the user's, ca
 "FILE.py:NAME"; a table of names exists only for what ships.
 """
 
+import hashlib
 import os
 import warnings
 import zipfile
@@ -24,6 +25,7 @@ from ntk_eoc.eoc import Init
 DEFAULT_DIMENSION = 64
 # Rows whose unit vectors agree to this many digits are one point to a kernel in float32.
 DUPLICATE_DIGITS = 7
+COPIES = 6  # of the rows at once: four while they are checked and normalised, and a kernel's own
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ Raw = tuple[np.ndarray, np.ndarray | None]
 def _sphere(dimension: str, n: int, rng: np.random.Generator) -> Raw:
     text = dimension or str(DEFAULT_DIMENSION)
     require(text.isdecimal() and int(text) >= 1, "data", 'like "sphere:64"', f"sphere:{text}")
-    held = 8.0 * n * int(text)
+    held = COPIES * 8.0 * n * int(text)
     most = 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if held > most:
         raise ValueError(
@@ -134,7 +136,10 @@ def _checked(name: str, x: np.ndarray, y: np.ndarray | None) -> Raw:
 def _unique_rows(x: np.ndarray) -> np.ndarray:
     """Indices of the first of every set of equal unit vectors, in order."""
     units = np.round(x / np.linalg.norm(x, axis=1, keepdims=True), DUPLICATE_DIGITS) + 0.0
-    return np.sort(np.unique(units, axis=0, return_index=True)[1])
+    first: dict[bytes, int] = {}
+    for i, row in enumerate(units):
+        first.setdefault(hashlib.sha256(row).digest(), i)
+    return np.array(list(first.values()))
 
 
 def load(name: str, n: int | None = None, seed: int = 0) -> Dataset:

@@ -5,6 +5,10 @@ import inspect
 import logging
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError, MissingArgumentError
@@ -23,7 +27,8 @@ def main(app: App) -> None:
         handler.setFormatter(_Plain("%(message)s"))
         log.addHandler(handler)
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        with _no_silent_end():
+            app(sys.argv[1:], exit_on_error=False, print_error=False)
     except MissingArgumentError as error:
         leave(2, f"error: {_missing(error)}")
     except CycloptsError as error:
@@ -53,6 +58,24 @@ def _missing(error: MissingArgumentError) -> str:
     return f"`{error.argument.name.lstrip('-')}` must be given: {' '.join(words)}."
 
 
+@contextmanager
+def _no_silent_end() -> Iterator[None]:
+    """Make `os._exit` of the user's code an exception: it would end the command without a word."""
+    real, here = os._exit, os.getpid()
+
+    def leave_loudly(status: int) -> NoReturn:
+        main_thread = threading.current_thread() is threading.main_thread()
+        if os.getpid() == here and main_thread:
+            raise SystemExit(status)
+        real(status)
+
+    os._exit = leave_loudly
+    try:
+        yield
+    finally:
+        os._exit = real
+
+
 def _exit_for(error: Exception) -> NoReturn:
     from ntk_eoc.sweeps.errors import StoppedError, UserError
 
@@ -66,7 +89,23 @@ def _exit_for(error: Exception) -> NoReturn:
         leave(1, f"stopped: the disk is full{_of(error)}; every file is whole, old or new.")
     if isinstance(error, OSError):
         leave(2, f"error: {error.strerror or error}{_of(error)}.")
+    library = _importing(error)
+    if library:
+        told = " ".join(str(error).split())
+        leave(2, f"error: {library} cannot be imported: {type(error).__name__}: {told}.")
     raise error
+
+
+def _importing(error: Exception) -> str:
+    """The installed library, if any, whose import an error ended: for a variable of its, say."""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        _, installed, inside = code.co_filename.rpartition("site-packages" + os.sep)
+        if code.co_name == "<module>" and installed:
+            return Path(inside).parts[0]
+        trace = trace.tb_next
+    return ""
 
 
 def _lacks_memory(error: BaseException | None) -> bool:
@@ -93,7 +132,9 @@ def say(text: str, to: Any = None) -> None:
     """Print, control characters escaped: names and titles come from anywhere."""
     from ntk_eoc.sweeps.words import plain
 
-    print(plain(text), file=to or sys.stdout, flush=True)
+    stream = to or sys.stdout
+    if not getattr(stream, "closed", False):  # by the user's code, say
+        print(plain(text), file=stream, flush=True)
 
 
 class _Plain(logging.Formatter):

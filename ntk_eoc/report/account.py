@@ -15,6 +15,7 @@ from ntk_eoc.report.verdicts import published
 from ntk_eoc.sweeps import folder as folders
 from ntk_eoc.sweeps import shipped
 from ntk_eoc.sweeps.records import Record, Records, load
+from ntk_eoc.sweeps.words import plain
 
 MOST_FAILURES = 20
 
@@ -65,15 +66,15 @@ def account(folder: Path, name: str, trust: bool = False) -> Account:
     """
     run = folders.read(folder)
     records, experiment = load(folder, trust)
-    told = Account(name, records.title or run.name)
+    told = Account(name, plain(records.title or run.name, keep=""))
     told.headline, told.paragraphs = docstring(experiment.source)
     full = Path(run.config).stem.removesuffix("_small")
     told.verdict = " ".join(published(shipped.home() / "docs").get(full, ("", ""))[1:])
     told.counts = Counter(record.status for record in records)
     told.counts.update({"missing": records.missing} if records.missing else {})
-    told.config = toml(run.resolved)
-    told.provenance = provenance(run, records)
-    told.failures = [_failure(record) for record in records.bad][:MOST_FAILURES]
+    told.config = plain(toml(run.resolved))
+    told.provenance = {w: plain(text, keep="") for w, text in provenance(run, records).items()}
+    told.failures = [plain(_failure(one), keep="") for one in records.bad][:MOST_FAILURES]
     if not len(records.ok):
         told.trouble = "No cell has finished: there is nothing to draw."
         return told
@@ -110,9 +111,9 @@ def provenance(run: folders.Run, records: Records) -> dict[str, str]:
     metas = [record.meta for record in records]
     cells = [record.cell for record in records]
     rows = {
-        "Command": run.provenance.get("command", ""),
-        "Experiment": Path(run.provenance.get("source", run.experiment)).name,
-        "Commit": run.provenance.get("commit", ""),
+        "Command": str(run.provenance.get("command", "")),
+        "Experiment": Path(str(run.provenance.get("source", run.experiment))).name,
+        "Commit": str(run.provenance.get("commit", "")),
         "Code": _code(run),
         "Other code": records.mixture,
         "Versions": "; ".join(_listed(engine) for engine in run.engines),

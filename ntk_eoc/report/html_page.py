@@ -33,7 +33,7 @@ def write(dirs: Sequence[Path], to: Path, title: str = "", trust: bool = False) 
     if not to.parent.is_dir():
         raise UserError(f"`--to` must be a file in an existing folder, got '{to}'.")
     accounts = [account(folder, name, trust) for name, folder in _named(dirs)]
-    write_whole(to, page(accounts, title).encode())
+    write_whole(to, page(accounts, title).encode(errors="backslashreplace"))
     return to
 
 

@@ -5,8 +5,10 @@ every worker has to see under the same path.
 """
 
 import asyncio
+import contextlib
+import threading
 import time
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from typing import Any
 
 from ntk_eoc.sweeps import worker
@@ -51,7 +53,7 @@ def connect(setup: Setup, kind: str | None, scheduler: str | None, workers: int)
         if scheduler:
             _check_answer(scheduler)
         client = Client(scheduler or cluster, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # of TLS without its certificates
         raise UserError(
             f"`--scheduler` must be the address of a running Dask scheduler, got {scheduler!r}"
             f" ({' '.join(str(error).split())})."
@@ -141,8 +143,13 @@ class DaskPool:
                     f"the scheduler has no worker after {self._patience:.0f} s: start some"
                     " (`dask worker ADDRESS`) and run it again."
                 ) from None
-            asked = self._client.submit(worker.engine_anywhere, self._setup, pure=False)
-            self._engine = asked.result()
+            asked = self._executor.submit(worker.engine_anywhere, self._setup)
+            while not wait([asked], timeout=RECOUNT).done:
+                self.check()
+            try:
+                self._engine = self.result(asked)
+            except WorkerDiedError:
+                raise StoppedError("a Dask worker cannot start; its log says why.") from None
         return self._engine
 
     def check(self) -> None:
@@ -158,7 +165,8 @@ class DaskPool:
 
     def _workers(self) -> int:
         try:
-            return sum(self._client.nthreads().values())
+            ask = self._client.scheduler.ncores
+            return sum(self._client.sync(ask, callback_timeout=self._patience).values())
         except Exception:  # of any kind: the scheduler does not answer
             return 0
 
@@ -166,22 +174,36 @@ class DaskPool:
         """Hand a cell to the scheduler."""
         return self._executor.submit(worker.compute_anywhere, self._setup, id_, fields)
 
-    def result(self, future: Future[Outcome]) -> Outcome:
+    def result(self, future: Future[Any]) -> Any:
         """Return the outcome."""
         from distributed import KilledWorker
 
         try:
             return future.result()
+        except (StoppedError, UserError, OSError):  # of ours
+            raise
         except KilledWorker:
             raise WorkerDiedError from None
         except CancelledError:
             raise StoppedError(
                 "the Dask scheduler is gone; what is done is kept: run it again."
             ) from None
+        except Exception as error:  # it could not even unpack the cell, say
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            raise StoppedError(
+                f"a Dask worker cannot compute here ({told}): it must have this package, in the"
+                " same version."
+            ) from None
 
     def close(self, now: bool) -> None:
         """Leave the scheduler; end the workers that were started here."""
-        self._executor.shutdown(wait=not now)  # not waiting cancels what is under way
-        self._client.close()
+        leaving = threading.Thread(target=self._leave, args=(now,), daemon=True)
+        leaving.start()
+        leaving.join(PATIENCE)  # a scheduler may have stopped answering
+
+    def _leave(self, now: bool) -> None:
+        with contextlib.suppress(Exception):  # of a scheduler that is gone
+            self._executor.shutdown(wait=not now)  # not waiting cancels what is under way
+            self._client.close()
         if self._cluster is not None:
             self._cluster.close()

@@ -30,7 +30,7 @@ class Code:
 
     def of(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the code of one cell, as its record keeps it."""
-        texts = _strings(fields) if self.files else ()
+        texts = strings(fields) if self.files else ()
         named = {text: self.files[text] for text in texts if text in self.files}
         return {"experiment": self.experiment, "package": self.package, "files": named}
 
@@ -48,7 +48,7 @@ def code_of(reference: str, base: Path, cells: Iterable[dict[str, Any]]) -> Code
     """
     try:
         with user_code.relative_to(base):
-            texts = {text for fields in cells for text in _strings(fields)}
+            texts = {text for fields in cells for text in strings(fields)}
             found = {text: user_code.fingerprint(text) for text in sorted(texts)}
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"a file must be readable: {' '.join(str(error).split())}.") from None
@@ -90,12 +90,13 @@ def difference(held: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
     return f"another {', '.join(repr(text) for text in sorted(changed))}"
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings(value: Any) -> Iterator[str]:
+    """Iterate over the strings in plain JSON data, keys apart."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for one in value.values():
-            yield from _strings(one)
+            yield from strings(one)
     elif isinstance(value, list | tuple):
         for one in value:
-            yield from _strings(one)
+            yield from strings(one)

@@ -6,8 +6,6 @@ Integers stay integers; where some are missing they become floats with NaN if no
 that, and otherwise `_FillValue` stands for what is missing.
 """
 
-import csv
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -21,10 +19,13 @@ from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.sweeps.experiment import Experiment
 from ntk_eoc.sweeps.files import write_whole
 from ntk_eoc.sweeps.folder import Run
+from ntk_eoc.sweeps.memory import host_memory
 from ntk_eoc.sweeps.records import Record, Records, load, value_of
+from ntk_eoc.sweeps.scalars import is_seeded, table_of
 
 SPARSE = 2  # a product of the varied fields with more than this many places a point is not made
 OUTSIDE = ("first_seed", "seeds", "batch")
+RESERVED = ("point", "seed", "status", "seconds")  # the file's own
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def collect(folder: Path, to: Path, trust: bool = False) -> list[Path]:
     table = to.with_suffix(".csv")
     # By way of memory: HDF5 crashes where the disk is full.
     netcdf: Any = dataset.to_netcdf(engine="h5netcdf")
-    whole = {to: netcdf, table: _table(records, layout)}
+    whole = {to: netcdf, table: table_of(records, layout.varied)}
     for path, content in whole.items():
         try:
             write_whole(path, content)
@@ -133,7 +134,7 @@ def _coordinates(layout: Layout) -> dict[str, Any]:
 def _labels(values: list[Any]) -> np.ndarray:
     plain = all(isinstance(value, int | float | str) for value in values)
     same = len({type(value) for value in values}) == 1
-    return np.array(values if plain and same else [json.dumps(value) for value in values])
+    return np.array(values if plain and same else [json.dumps(v, default=str) for v in values])
 
 
 def _variables(records: Records, experiment: Experiment, layout: Layout) -> dict[str, Any]:
@@ -143,6 +144,13 @@ def _variables(records: Records, experiment: Experiment, layout: Layout) -> dict
     for array in arrays:  # one axis name, one length in the file: the longest
         for axis, size in zip(array.axes, array.sizes, strict=True):
             sizes[axis] = max(size, sizes.get(axis, 0))
+    taken = {*RESERVED, *layout.varied, *layout.dims, *sizes} & set(names)
+    if taken:
+        raise UserError(
+            f"`measure` of '{experiment.source}' must give arrays other names than those of the"
+            f" file's own, its axes and the cell's fields, got {', '.join(sorted(taken))}."
+        )
+    _check_memory([(array, [sizes[axis] for axis in array.axes]) for array in arrays], layout)
     variables: dict[str, Any] = {}
     for array in arrays:
         values = _filled(array, [sizes[axis] for axis in array.axes], layout)
@@ -162,10 +170,15 @@ class _Array:
     sizes: list[int]
     holders: list[Record]
 
+    @property
+    def dtype(self) -> np.dtype:
+        """One that holds every record's."""
+        return np.result_type(*(record.arrays[self.name] for record in self.holders))
+
 
 def _array(name: str, records: Records, experiment: Experiment, layout: Layout) -> _Array:
     holders = [record for record in records.ok if name in record.arrays]
-    seeded = all(_is_seeded(record, name) for record in holders)
+    seeded = all(is_seeded(record, name) for record in holders)
     shapes = {record.arrays[name].shape[1 if seeded else 0 :] for record in holders}
     if len({len(shape) for shape in shapes}) > 1:
         raise UserError(
@@ -173,18 +186,33 @@ def _array(name: str, records: Records, experiment: Experiment, layout: Layout) 
         )
     sizes = [max(lengths) for lengths in zip(*shapes, strict=True)]
     axes = list(experiment.axes.get(name, [f"{name}_{i}" for i in range(len(sizes))]))
-    if len(axes) != len(sizes) or set(axes) & {"seed", *layout.dims}:
+    if len({*axes}) != len(sizes) or set(axes) & {"seed", *layout.dims}:
         raise UserError(
             f"`AXES['{name}']` of '{experiment.source}' must be {len(sizes)} names of axes,"
-            f" other than {', '.join(['seed', *layout.dims])}, got {axes!r}."
+            f" all different, other than {', '.join(['seed', *layout.dims])}, got {axes!r}."
         )
     return _Array(name, seeded, axes, sizes, holders)
 
 
+def _check_memory(arrays: list[tuple[_Array, list[int]]], layout: Layout) -> None:
+    """Refuse what would fill the memory: each array as large as the largest of any record."""
+    shapes = [(array, _shape(array, sizes, layout)) for array, sizes in arrays]
+    needed = sum(math.prod(shape) * (array.dtype.itemsize + 1) for array, shape in shapes)
+    if needed > host_memory():
+        raise UserError(
+            "`dir` must be of arrays that fit into four fifths of the memory,"
+            f" {host_memory() / 2**30:.3g} GiB, got {needed / 2**30:,.3g} GiB: read its records one"
+            " by one, by `ntk_eoc.sweeps.records.load`."
+        )
+
+
+def _shape(array: _Array, sizes: list[int], layout: Layout) -> tuple[int, ...]:
+    return (*layout.shape, *([layout.seeds] if array.seeded else []), *sizes)
+
+
 def _filled(array: _Array, sizes: list[int], layout: Layout) -> np.ndarray:
-    dtype = np.result_type(*(record.arrays[array.name] for record in array.holders))
-    shape = (*layout.shape, *([layout.seeds] if array.seeded else []), *sizes)
-    values, there = _empty(shape, dtype), np.zeros(shape, bool)
+    shape = _shape(array, sizes, layout)
+    values, there = _empty(shape, array.dtype), np.zeros(shape, bool)
     for record in array.holders:
         own = record.arrays[array.name]
         first = record.cell.first_seed
@@ -207,11 +235,6 @@ def _about(records: Records, layout: Layout) -> dict[str, Any]:
         "status": (layout.dims, status, {"long_name": "what became of the point's cells"}),
         "seconds": (layout.dims, seconds, {"units": "s", "long_name": "time to compute"}),
     }
-
-
-def _is_seeded(record: Record, name: str) -> bool:
-    array = record.arrays[name]
-    return record.cell.seeds > 0 and array.ndim > 0 and array.shape[0] == record.cell.seeds
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -260,31 +283,3 @@ def _text(value: Any) -> str:
     """What a netCDF file takes for a text, of whatever a `run.json` may hold."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
-
-
-def _table(records: Records, layout: Layout) -> bytes:
-    """One row a seed (or a cell without seeds): the varied fields, then every scalar."""
-    names = dict.fromkeys(name for record in records.ok for name in record.arrays)
-    scalars = [name for name in names if all(_is_scalar(r, name) for r in records.ok)]
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow([*layout.varied, "seed", "status", *scalars])
-    for record in records:
-        fields = [value_of(record, name) for name in layout.varied]
-        for i in range(max(record.cell.seeds, 1)):
-            seed = record.cell.first_seed + i if record.cell.seeds else ""
-            values = [_scalar(record, name, i) for name in scalars]
-            table.writerow([*fields, seed, record.status, *values])
-    return text.getvalue().encode()
-
-
-def _is_scalar(record: Record, name: str) -> bool:
-    array = record.arrays.get(name)
-    return array is None or array.ndim == (1 if _is_seeded(record, name) else 0)
-
-
-def _scalar(record: Record, name: str, i: int) -> Any:
-    array = record.arrays.get(name)
-    if array is None or (array.ndim == 1 and i >= len(array)):
-        return ""
-    return (array[i] if array.ndim == 1 else array[()]).item()

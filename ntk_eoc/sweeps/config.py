@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ntk_eoc.checks import unknown_name
 from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.files import read_file
 from ntk_eoc.sweeps.identity import digest
 
 RESERVED = frozenset({"first_seed", "seeds"})  # set by splitting the seeds, never by a config
@@ -153,7 +154,7 @@ def parse(model: type[M], table: dict[str, Any], where: str) -> M:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_file(path).decode("utf-8-sig"))
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, _siblings(path), n=1)
         hint = f" Did you mean '{path.parent / near[0]}'?" if near else ""

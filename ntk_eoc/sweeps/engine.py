@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,18 @@ SETTINGS: dict[
     "jax_disable_most_optimizations": False,
     "jax_softmax_custom_jvp": True,
 }
-VARIABLES = (  # what cannot be set any more is told apart
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "MKL_CBWR",
-    "NPY_DISABLE_CPU_FEATURES",
-    "NVIDIA_TF32_OVERRIDE",
-    "JAX_OPTIMIZATION_LEVEL",
-    "JAX_EXEC_TIME_OPTIMIZATION_EFFORT",
+LIBRARIES = ("jax", "jaxlib", "numpy", "scipy", "flax", "optax", "matfree")
+# What cannot be set any more is told apart: variables of BLAS, its threads and the processor's
+# features, and every one of JAX that is not known to leave numbers alone.
+VARIABLES = re.compile(
+    r"JAX_\w+|(OPENBLAS|GOTO|OMP|MKL|BLIS)_(DEFAULT_)?NUM_THREADS|VECLIB_MAXIMUM_THREADS"
+    r"|OMP_(DYNAMIC|THREAD_LIMIT)|MKL_(CBWR|DYNAMIC|ENABLE_INSTRUCTIONS|DEBUG_CPU_TYPE)"
+    r"|BLIS_ARCH_TYPE|KMP_DETERMINISTIC_REDUCTION|NPY_(DIS|EN)ABLE_CPU_FEATURES|GLIBC_TUNABLES"
+    r"|NVIDIA_TF32_OVERRIDE|CUBLAS_WORKSPACE_CONFIG|TF_(XLA_FLAGS|ENABLE_ONEDNN_OPTS|CUDNN_\w+)"
+)
+HARMLESS = re.compile(
+    r"JAX_(\w*(CACHE|LOG|TRACEBACK|DEBUG|CHECK|TIMEOUT|GUARD|VISIBLE_DEVICES)\w*|PLATFORM\w*"
+    r"|DUMP_\w+|PPRINT_\w+|NUM_CPU_DEVICES|NUMPY_RANK_PROMOTION)"
 )
 WITHOUT_BITS = ("--xla_force_host_platform_device_count", "--xla_dump", "--xla_gpu_cuda_data_dir")
 ISA = re.compile(r"avx\w*|fma|amx\w*|sse4_\d|sve\w*|asimd\w*|neon")
@@ -49,13 +53,22 @@ def set_up_jax(device: str | None) -> None:
 
     if device is not None:
         jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[device])
-    for name, value in SETTINGS.items():
-        if name in jax.config.values:  # of this version
-            jax.config.update(name, value)
+    set_numbers()
     try:
         jax.devices()
     except (RuntimeError, AssertionError):  # JAX 0.10 asserts that there is a backend
-        raise UserError(f"`--device` must be one that JAX finds here, got {device!r}.") from None
+        asked = os.environ.get("JAX_PLATFORMS") if device is None else None
+        got = f"JAX_PLATFORMS={asked}" if asked else repr(device)
+        raise UserError(f"`--device` must be one that JAX finds here, got {got}.") from None
+
+
+def set_numbers() -> None:
+    """Give JAX every one of `SETTINGS` that its version has."""
+    import jax
+
+    for name, value in SETTINGS.items():
+        if name in jax.config.values and jax.config.values[name] != value:
+            jax.config.update(name, value)
 
 
 def compilation_cache() -> Path:
@@ -75,7 +88,8 @@ def engine() -> dict[str, Any]:
     flags = os.environ.get("XLA_FLAGS", "").split()
     return {
         "ntk_eoc": ntk_eoc.__version__,
-        **{name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "scipy")},
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: importlib.metadata.version(name) for name in LIBRARIES},
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "matmul_precision": PRECISION,
@@ -83,7 +97,7 @@ def engine() -> dict[str, Any]:
         "cpus": _cpus(),
         "blas": _blas(),
         "xla_flags": " ".join(sorted(f for f in flags if not f.startswith(WITHOUT_BITS))),
-        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "variables": _variables(),
     }
 
 
@@ -93,6 +107,16 @@ def same(held: dict[str, Any], other: dict[str, Any]) -> bool:
     One of a version that kept less is the same if all that it kept is.
     """
     return all(held[name] == other[name] for name in held.keys() & other.keys())
+
+
+def _variables() -> dict[str, str]:
+    set_here = {name.upper() for name in SETTINGS}
+    found = {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if VARIABLES.fullmatch(name) and not HARMLESS.fullmatch(name) and name not in set_here
+    }
+    return found | ({"PYTHONOPTIMIZE": str(sys.flags.optimize)} if sys.flags.optimize else {})
 
 
 def _isa() -> str:

@@ -1,9 +1,11 @@
 """Files written whole or not at all: under a temporary name, synced, then renamed."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
+import stat
 import uuid
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +38,22 @@ def write_whole(path: Path, content: bytes | memoryview, through: Path | None = 
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a regular file; of a pipe, say, nobody may ever write any.
+
+    Raises:
+        OSError: If it is no such file, or cannot be read.
+    """
+
+    def at_once(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)
+
+    with open(path, "rb", opener=at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return file.read()
 
 
 def clear_leftovers(folder: Path) -> None:

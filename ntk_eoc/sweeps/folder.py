@@ -11,10 +11,11 @@ from ntk_eoc.sweeps import code as codes
 from ntk_eoc.sweeps.code import Code, difference
 from ntk_eoc.sweeps.engine import same
 from ntk_eoc.sweeps.errors import UserError
-from ntk_eoc.sweeps.files import write_whole
+from ntk_eoc.sweeps.files import read_file, write_whole
 from ntk_eoc.sweeps.store import Store
 
 FILE = "run.json"
+MOST = 1e300  # of a cost, so that the sum of all is finite
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def read(folder: Path) -> Run:
     if not folder.is_dir():
         raise UserError(f"`dir` must be the folder of a run, got '{folder}', which is no folder.")
     try:
-        run = Run(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        run = Run(**json.loads(read_file(folder / FILE).decode()))
         _check_types(run)
         return run
     except FileNotFoundError:
@@ -94,6 +95,10 @@ def _check_types(run: Run) -> None:
     for name, kinds in (("ids", str), ("costs", int | float), ("engines", dict)):
         if not all(isinstance(value, kinds) for value in getattr(run, name)):
             raise TypeError(f"`{name}` must be a list of {kinds}")
+    if not all(0 <= cost < MOST for cost in run.costs):
+        raise TypeError("`costs` must be numbers >= 0")
+    if any("\0" in path for path in (run.experiment, run.config, run.base)):
+        raise TypeError("`experiment`, `config` and `base` must be paths")
     if len(run.ids) != len(run.costs):
         raise TypeError("`costs` must be as many as `ids`")
     Code(**run.code or asdict(Code("", "", {})))

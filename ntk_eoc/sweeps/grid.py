@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,10 @@ def _plan(config: Config, experiment: Experiment, where: str) -> list[Planned]:
 def _check_size(config: Config, where: str) -> None:
     """Refuse what would fill the memory while it is planned, by its number."""
     cells = 0
-    for grid, _, seeds, per_cell in _grids(config):
+    for grid, extra, seeds, per_cell in _grids(config):
+        batch = extra.batch or config.batch or 1
+        if batch > MOST_SEEDS_A_CELL:  # a batch is padded to its whole size
+            raise UserError(f"{where}: `batch` must be <= {MOST_SEEDS_A_CELL:,}, got {batch:,}.")
         if seeds > MOST_SEEDS:  # a seed's key is made from 32 bits
             raise UserError(f"{where}: `seeds` must be <= {MOST_SEEDS:,}, got {seeds:,}.")
         if min(per_cell, seeds) > MOST_SEEDS_A_CELL:
@@ -140,17 +144,20 @@ def _split(config: Config, point: _Point) -> Iterator[dict[str, Any]]:
 def _positive(experiment: Experiment, name: str, cell: Cell) -> float:
     try:
         value = getattr(experiment, name)(cell)
+        number = float(value) if isinstance(value, numbers.Real) else math.nan
+    except OverflowError:
+        number = math.inf
     except (Exception, SystemExit) as error:
         told = " ".join(str(error).split())
         raise UserError(
             f"`{name}` of '{experiment.source}' must be a number for every cell, but raised"
             f" {type(error).__name__}: {told}."
         ) from error
-    if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if not 0 <= number < math.inf:
         raise UserError(
-            f"`{name}` of '{experiment.source}' must be a finite number >= 0, got {value!r}."
+            f"`{name}` of '{experiment.source}' must be a finite number >= 0, got {value!r:.99}."
         )
-    return float(value)
+    return number
 
 
 def shard(planned: list[Planned], text: str | None) -> list[Planned]:

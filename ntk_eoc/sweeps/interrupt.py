@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: an exception, and a flag for where somebody swallows the exception."""
+"""Ctrl-C, SIGTERM and their like: an exception, and a flag for where somebody swallows it."""
 
 import signal
 import sys
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
 _asked = threading.Event()
 
 
@@ -15,6 +16,7 @@ _asked = threading.Event()
 def interruptible() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the block with `KeyboardInterrupt`, at the latest at its end.
 
+    So do a terminal that is closed, unless `nohup` has it ignored, and the limit on processor time.
     JAX drops what is raised while it calls back into Python; `check` raises it again. Outside of
     the main thread, where no signal arrives, nothing changes.
     """
@@ -22,7 +24,8 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    numbers = [number for number in _NUMBERS if number != signal.SIGHUP or not ignored]
     before = {number: signal.signal(number, _ask) for number in numbers}
     told, sys.unraisablehook = sys.unraisablehook, _unless_asked(sys.unraisablehook)
     try:

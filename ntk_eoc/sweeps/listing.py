@@ -6,6 +6,9 @@ from pathlib import Path
 
 from ntk_eoc.sweeps import shipped
 from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.files import read_file
+
+UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 def describe(folder: Path) -> str:
@@ -22,7 +25,7 @@ def describe(folder: Path) -> str:
     known = shipped.configs()
     lines = []
     for path in sorted(folder.glob("*.py")):
-        if path.stem.startswith("_"):
+        if path.stem.startswith(("_", ".")):
             continue
         lines.append(f"{path.stem}  {_question(path)}")
         for config, target in configs:
@@ -34,8 +37,8 @@ def describe(folder: Path) -> str:
 
 def _question(path: Path) -> str:
     try:
-        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    except (SyntaxError, UnicodeDecodeError) as error:
+        doc = ast.get_docstring(ast.parse(read_file(path)))
+    except UNREADABLE as error:
         return f"(cannot be read: {error})"
     return (doc or "(no docstring)").split("\n\n")[0].replace("\n", " ")
 
@@ -44,8 +47,8 @@ def _configs(folder: Path) -> list[tuple[Path, Path]]:
     found = []
     for path in sorted(folder.glob("*.toml")):
         try:
-            reference = tomllib.loads(path.read_text(encoding="utf-8")).get("experiment")
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+            reference = tomllib.loads(read_file(path).decode()).get("experiment")
+        except UNREADABLE:
             continue
         if isinstance(reference, str):
             target = reference if reference.endswith(".py") else reference.replace(".", "/") + ".py"

@@ -13,6 +13,7 @@ from ntk_eoc.sweeps.errors import WorkerDiedError
 from ntk_eoc.sweeps.worker import Outcome, Setup
 
 GRACE = 3.0  # seconds that processes have to end before they are killed
+LEISURE = 10.0  # the same, where their work is done
 
 
 @runtime_checkable
@@ -150,13 +151,13 @@ class Processes:
         """End the processes; records are written whole or not at all, so `now` is safe."""
         ended = []
         for executor in (*self._free, *self._busy.values()):
-            if now:
-                ended += list((executor._processes or {}).values())
-            executor.shutdown(wait=not now, cancel_futures=True)
+            ended += list((executor._processes or {}).values())
+            executor.shutdown(wait=False, cancel_futures=True)
         for process in ended:
-            process.terminate()
-        limit = time.monotonic() + GRACE
-        for process in ended:  # native code may hear no signal
+            if now:
+                process.terminate()
+        limit = time.monotonic() + (GRACE if now else LEISURE)
+        for process in ended:  # native code may hear no signal, threads of a cell's may never end
             process.join(max(0.0, limit - time.monotonic()))
             if process.is_alive():
                 process.kill()

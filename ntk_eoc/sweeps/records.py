@@ -42,8 +42,15 @@ class Record:
 
 def value_of(record: Record, name: str) -> Any:
     """Return a field of the record's cell, hashable."""
-    value = getattr(record.cell, name)
-    return tuple(value) if isinstance(value, list) else value
+    return _hashable(getattr(record.cell, name))
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple((key, _hashable(one)) for key, one in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(one) for one in value)
+    return frozenset(value) if isinstance(value, set) else value
 
 
 class Records(Sequence[Record]):
@@ -91,7 +98,7 @@ class Records(Sequence[Record]):
         """Return the records whose cell has these values."""
         for name in fields:
             self._check(name)
-        wanted = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        wanted = {name: _hashable(value) for name, value in fields.items()}
         return self._only([r for r in self if all(value_of(r, k) == wanted[k] for k in wanted)])
 
     def values(self, name: str) -> list[Any]:
@@ -152,7 +159,8 @@ class Records(Sequence[Record]):
 def load(folder: Path, trust: bool = False) -> tuple[Records, Experiment]:
     """Return the records of the cells that the folder's run asks for, and its experiment.
 
-    This imports the experiment: of a folder from elsewhere only where `trust` is set.
+    This imports the experiment and what its cells name: of a folder from elsewhere only where
+    `trust` is set.
 
     Damaged files and records by engines or code that do not count are left out, with a warning,
     and counted as missing. Where other code counts, `Records.mixture` says so.
@@ -165,12 +173,17 @@ def load(folder: Path, trust: bool = False) -> tuple[Records, Experiment]:
     place = store.Store(folder)
     entries = place.entries()
     found: list[Record] = []
+    known: set[str] = set()
     left_out: dict[str, list[Path]] = {}
     mixture: Counter[str] = Counter()
     with user_code.relative_to(base):
         for entry in (entries[id_] for id_ in run.ids if id_ in entries):
             try:
-                record = _load_one(place, entry, run, experiment.cell)
+                meta, arrays = _read_one(place, entry, run)
+                for named in trusted.references([meta["cell"]]) - known:
+                    trusted.check(named, base, trust)
+                    known.add(named)
+                record = _parsed(meta, arrays, experiment.cell)
             except _LeftOutError as error:
                 left_out.setdefault(str(error), []).append(entry.path)
                 continue
@@ -194,9 +207,9 @@ class _LeftOutError(Exception):
     """Why a record does not count."""
 
 
-def _load_one(
-    place: store.Store, entry: store.Entry, run: folders.Run, model: type[Cell]
-) -> Record:
+def _read_one(
+    place: store.Store, entry: store.Entry, run: folders.Run
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         meta, arrays = place.read(entry)
     except (DamagedError, OSError) as error:
@@ -206,6 +219,10 @@ def _load_one(
     code = run.of_code(meta)
     if code and run.code and not run.mix:
         raise _LeftOutError(f"it is by {code}; the next run computes it again")
+    return meta, arrays
+
+
+def _parsed(meta: dict[str, Any], arrays: dict[str, np.ndarray], model: type[Cell]) -> Record:
     try:
         cell = configs.parse(model, meta["cell"], "its cell")
     except UserError as error:

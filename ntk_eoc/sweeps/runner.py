@@ -25,12 +25,14 @@ from ntk_eoc.sweeps.errors import StoppedError, UserError, WorkerDiedError
 from ntk_eoc.sweeps.experiment import Experiment
 from ntk_eoc.sweeps.grid import Planned
 from ntk_eoc.sweeps.interrupt import interruptible
+from ntk_eoc.sweeps.memory import host_memory
 from ntk_eoc.sweeps.pool import InProcess, Pool, Processes
 from ntk_eoc.sweeps.progress import Progress
 from ntk_eoc.sweeps.store import Store
 from ntk_eoc.sweeps.words import RETRIED
 from ntk_eoc.sweeps.worker import Outcome, Setup, record_meta
 
+LIMITS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EFBIG)
 WORKER_BYTES = 0.3 * 2**30  # of one process with JAX, idle
 log: logging.Logger = logging.getLogger("ntk_eoc.sweeps")
 
@@ -124,6 +126,8 @@ def _run(options: Options) -> Summary:
     trust.remember(reference, base)
     experiment = experiments.load(reference, base)
     planned = grid.plan(config, experiment, str(options.config))
+    for named in trust.references(one.fields for one in planned):
+        trust.remember(named, base)
     mine = grid.shard(planned, options.shard)
     folder = options.folder
     folders.check_writable(folder)
@@ -228,7 +232,7 @@ def log_file(folder: Path) -> Iterator[None]:
     (folder / "log").mkdir(exist_ok=True)
     begun = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     path = folder / "log" / f"{begun}-{os.uname().nodename}-{os.getpid()}.log"
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     level = log.level
@@ -239,11 +243,6 @@ def log_file(folder: Path) -> Iterator[None]:
         log.setLevel(level)
         log.removeHandler(handler)
         handler.close()
-
-
-def host_memory() -> float:
-    """Return four fifths of this machine's memory, in bytes."""
-    return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _check(options: Options) -> None:
@@ -257,6 +256,8 @@ def _check(options: Options) -> None:
         )
     if options.memory is not None and not options.memory > 0:
         raise UserError(f"`--memory` must be > 0 GiB, got {options.memory / 2**30:g}.")
+    if options.scheduler is not None and not options.scheduler.strip():
+        raise UserError(f"`--scheduler` must be an address, got {options.scheduler!r}.")
     if options.cluster and options.scheduler:
         raise UserError(
             f"`--scheduler` must stand without `--cluster`, got {options.scheduler!r}"
@@ -289,6 +290,6 @@ def _stopped(error: OSError, folder: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoppedError(f"the disk of '{folder}' is full; every record already there is kept.")
     told = f"{error.strerror or error}" + (f", '{error.filename}'" if error.filename else "")
-    if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+    if error.errno in LIMITS:
         return StoppedError(f"a limit of this machine is reached ({told}); what is done is kept.")
     return UserError(f"`out` must be a folder that can be written to, got '{folder}': {told}.")

@@ -33,7 +33,8 @@ def describe(folder: Path, now: float | None = None) -> str:
     lines += _mixture(run, mine)
     lines += _reasons([entry for entry in mine if entry.status != "ok"])
     if missing:
-        lines += [f"to go on: {run.provenance.get('command', 'ntk-eoc run')}"]
+        again = str(run.provenance.get("command", "ntk-eoc run"))
+        lines += [f"to go on: {plain(again, keep='')}"]
     return "\n".join(lines)
 
 

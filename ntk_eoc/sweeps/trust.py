@@ -1,22 +1,33 @@
 """Whose experiment a run's folder may have imported: drawing and collecting run its code.
 
-A folder from elsewhere names any file it likes. Imported without asking are the experiments that
-come with the package, and those that a `run` on this account has named, known by their place or by
-their code; of others the user says so.
+A folder from elsewhere names any file it likes, for its experiment and in its cells. Imported
+without asking are the experiments that come with the package, and what a `run` on this account has
+named, known by its place or by its code; of others the user says so.
 """
 
 import contextlib
 import hashlib
+import importlib.util
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from ntk_eoc import user_code
 from ntk_eoc.sweeps import shipped
+from ntk_eoc.sweeps.code import strings
 from ntk_eoc.sweeps.errors import UserError
 from ntk_eoc.user_code import provenance
 
 
+def references(cells: Iterable[dict[str, Any]]) -> set[str]:
+    """Return the code that cells name: activations and data sets of the user's own."""
+    texts = {text for fields in cells for text in strings(fields)}
+    return {text for text in texts if user_code.is_reference(text)}
+
+
 def remember(reference: str, base: Path) -> None:
-    """Note that the user has run this experiment; nothing where no note can be kept."""
+    """Note that the user has run this code; nothing where no note can be kept."""
     for mark in _marks(reference, base):
         with contextlib.suppress(OSError):
             mark.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +35,12 @@ def remember(reference: str, base: Path) -> None:
 
 
 def check(reference: str, base: Path, trust: bool) -> None:
-    """Let the experiment of a run's folder be imported, or refuse.
+    """Let the code that a run's folder names be imported, or refuse.
+
+    Args:
+        reference: Of an experiment, a .py file or `package.module`; in a cell, with `:NAME`.
+        base: The folder that paths are relative to.
+        trust: Whether the user lets it.
 
     Raises:
         UserError: If it neither comes with the package, nor was run here, nor is trusted now.
@@ -37,17 +53,22 @@ def check(reference: str, base: Path, trust: bool) -> None:
     marks = _marks(reference, base)
     if marks and not any(mark.exists() for mark in marks):
         raise UserError(
-            f"`dir` must be of an experiment that was run on this account, got '{reference}', whose"
-            " code would be run now: read it, then let it with --trust."
+            f"`dir` must be of code that was run on this account, got '{reference}', which would be"
+            " run now: read it, then let it with --trust."
         )
 
 
 def _marks(reference: str, base: Path) -> list[Path]:
     """Files whose presence tells that an experiment is known: by its place, and by its code."""
+    if user_code.is_reference(reference):
+        reference = reference.rpartition(":")[0]
     by_path = reference.endswith(".py")
-    path = Path(reference) if by_path else provenance.find(reference, base)
+    own = base / os.path.expanduser(reference) if by_path else None
+    path = own or provenance.find(reference, base)
     if path is not None and not path.is_file():
         return []  # loading it says so
+    if path is None and importlib.util.find_spec(reference.partition(".")[0]) is None:
+        return []  # the same
     # An installed module is known by its name: not every one of them wants to be imported.
     told = [f"module {reference}" if path is None else str(path.resolve())]
     if path is not None:

@@ -19,11 +19,12 @@ from ntk_eoc import user_code
 from ntk_eoc.sweeps import experiment as experiments
 from ntk_eoc.sweeps import interrupt
 from ntk_eoc.sweeps.code import Code, difference, experiment_of
-from ntk_eoc.sweeps.engine import engine, machine, set_up_jax
+from ntk_eoc.sweeps.engine import engine, machine, set_numbers, set_up_jax
 from ntk_eoc.sweeps.errors import CodeChangedError, UserError
 from ntk_eoc.sweeps.store import STATUSES, Store
 from ntk_eoc.user_code import provenance
 
+LONGEST_LINE = 500  # characters of what an error says
 log: logging.Logger = logging.getLogger("ntk_eoc.sweeps")
 
 
@@ -106,6 +107,7 @@ class Worker:
         arrays: dict[str, np.ndarray] = {}
         message = trace = ""
         self._check_files(fields)
+        set_numbers()  # an earlier cell may have set others
         try:
             with user_code.relative_to(self.base):
                 cell = self.experiment.cell.model_validate_json(json.dumps(fields))
@@ -113,14 +115,15 @@ class Worker:
             bad = [name for name, array in arrays.items() if not _is_finite(array)]
             status = "non-finite" if bad else "ok"
             message = f"not finite: {', '.join(bad)}" if bad else ""
-        except (KeyboardInterrupt, CodeChangedError):
+        except CodeChangedError:
             raise
         except BaseException as error:  # `sys.exit` of the user's ends no sweep
-            full = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+            interrupt.check()
+            full = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in _text(error)
             status = "out-of-memory" if full else "failed"
             message = _first_line(error)
             trace = traceback.format_exc()
-        interrupt.check()  # an exception may have been swallowed, or taken for the cell's own
+        interrupt.check()  # an exception may have been swallowed
         seconds = time.perf_counter() - start
         self._check_files(fields)
         if len(sys.modules) != self._modules:  # `measure` imported some more
@@ -187,6 +190,9 @@ def to_numpy(measured: Any) -> dict[str, np.ndarray]:
 
     if not isinstance(measured, dict) or not measured:
         raise TypeError(f"`measure` must return a dict of arrays, got {measured!r}.")
+    for name, value in measured.items():
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(f"`{name}` must be an array with a number in each place, got a mask.")
     arrays = {name: np.asarray(value) for name, value in jax.device_get(measured).items()}
     for name, array in arrays.items():
         if not (isinstance(name, str) and name.isidentifier()):
@@ -200,9 +206,17 @@ def _is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
 
 
+def _text(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception:  # of the user's own class
+        return "<it cannot be printed>"
+
+
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    lines = _text(error).splitlines()
+    told = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return told if len(told) <= LONGEST_LINE else f"{told[:LONGEST_LINE]}…"
 
 
 _worker: Worker | UserError | CodeChangedError | None = None  # one a process, or why there is none

@@ -47,11 +47,17 @@ _MADE: set[str] = set()  # those of them that it has imported
 
 @contextmanager
 def relative_to(folder: Path) -> Iterator[None]:
-    """Find files relative to `folder` within the block."""
+    """Find files relative to `folder` within the block, and end it in the present folder.
+
+    The user's code may go to another one: what follows is to find its relative paths again.
+    """
     token = _BASE.set(folder)
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     try:
         yield
     finally:
+        os.fchdir(here)
+        os.close(here)
         _BASE.reset(token)
 
 

@@ -137,6 +137,12 @@ def find(module: str, home: Path) -> Path | None:
         module: Its dotted name.
         home: The folder that is searched before `sys.path`.
     """
+    path = _find_any(module, home)
+    return path if path is not None and path.suffix == ".py" else None
+
+
+def _find_any(module: str, home: Path) -> Path | None:
+    """The same, of a compiled module too."""
     top, *inner = module.split(".")
     if top in sys.stdlib_module_names:
         return None
@@ -156,7 +162,7 @@ def find(module: str, home: Path) -> Path | None:
         return None
     path = Path(spec.origin).resolve()
     outside = _is_installed(path) and path.parent != home
-    return None if path.suffix != ".py" or outside else path
+    return None if outside else path
 
 
 def _is_installed(path: Path) -> bool:
@@ -175,6 +181,7 @@ class _Walk:
         self._reached: dict[Path, set[int]] = {path: set()}
         self._asked: set[tuple[Path, str, str]] = set()
         self._waiting: list[tuple[Path, str, frozenset[str]]] = []
+        self._compiled: set[Path] = set()
         self._enter_parent(module)
 
     def digest(self) -> str:
@@ -190,6 +197,8 @@ class _Walk:
             if any(found[index].dynamic for index in self._reached[path]):
                 for near in sorted(path.parent.glob("*.py")):
                     told.update(f"{near.name}\0{file_digest(near)}\0".encode())
+        for path in sorted(self._compiled):
+            told.update(f"{path.name}\0{file_digest(path)}\0".encode())
         return told.hexdigest()
 
     def reach(self, names: Iterable[str]) -> None:
@@ -233,9 +242,12 @@ class _Walk:
         self._enter(full, used if name is None else frozenset({name}))
 
     def _enter(self, module: str, names: frozenset[str]) -> bool:
-        found = find(module, self._home)
+        found = _find_any(module, self._home)
         if found is None:
             return False
+        if found.suffix != ".py":
+            self._compiled.add(found)
+            return True
         self.modules.setdefault(found, module)
         self._reached.setdefault(found, set())
         for name in names:

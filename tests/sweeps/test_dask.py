@@ -1,6 +1,7 @@
 """A Dask scheduler that is silent, empty or gone is waited for, but not without end."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,15 +26,20 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(dispatch, "LOOK_UP", 0.5)
 
 
-@pytest.mark.parametrize("how", ["accepts and never answers", "refuses", "is no address"])
+HOWS = ["accepts and never answers", "refuses", "is no address", "wants certificates", "is empty"]
+
+
+@pytest.mark.parametrize("how", HOWS)
 def test_exact_an_address_without_a_scheduler_is_refused(tmp_path, how):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         if how == "refuses":
             server.close()
         address = "nonsense://here" if how == "is no address" else address
+        address = address.replace("tcp", "tls") if how == "wants certificates" else address
+        address = " " if how == "is empty" else address
         start = time.monotonic()
-        with pytest.raises(UserError, match="`--scheduler` must be the address of a running Dask"):
+        with pytest.raises(UserError, match="`--scheduler` must be (the|an) address"):
             run(Options(CONFIG, tmp_path / "out", scheduler=address))
     assert time.monotonic() - start < 30
     assert not (tmp_path / "out").exists()
@@ -57,9 +63,13 @@ def test_exact_workers_that_go_away_stop_the_run():
         status = "running"
         there = 1
 
-        def nthreads(self):
+        class scheduler:
+            ncores = None
+
+        def sync(self, ask, callback_timeout):
+            assert callback_timeout == 0.2  # no answer may take for ever
             if self.there is None:
-                raise OSError("no answer")
+                raise TimeoutError("no answer")
             return {"worker": self.there}
 
     client = Client()
@@ -78,9 +88,33 @@ def test_exact_workers_that_go_away_stop_the_run():
         pool.check()  # they are back
 
 
+def test_exact_workers_that_cannot_start_are_not_waited_for(tmp_path):
+    """As the first of them dies of what it is sent, and no other comes."""
+    from concurrent.futures import Future
+
+    pool = cluster.DaskPool.__new__(cluster.DaskPool)
+    pool._setup, pool._engine, pool._patience, pool._lost = None, None, 0.2, None
+    asked: Future = Future()
+
+    class Client:
+        status = "running"
+
+        def wait_for_workers(self, count, timeout):
+            pass
+
+    pool._client = Client()
+    pool._executor = type("Executor", (), {"submit": lambda self, *_: asked})()
+    pool._workers = lambda: 0
+    with pytest.raises(StoppedError, match="have been away for 0 s"):
+        pool.engine()
+    asked.set_exception(ModuleNotFoundError("No module named 'ntk_eoc'"))
+    with pytest.raises(StoppedError, match=r"cannot compute here \(ModuleNotFoundError: No module"):
+        pool.engine()
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("victim", ["scheduler", "worker"])
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("victim", ["scheduler", "worker", "frozen scheduler"])
 def test_exact_a_scheduler_or_worker_that_dies_in_the_run_ends_it_in_a_line(tmp_path, victim):
     out, there = tmp_path / "out", {}
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -96,7 +130,10 @@ def test_exact_a_scheduler_or_worker_that_dies_in_the_run_ends_it_in_a_line(tmp_
     def kill_at_the_first_record():
         while not Store(out).entries():
             time.sleep(0.1)
-        there[victim].kill()
+        if victim == "frozen scheduler":  # it is there, and answers nothing
+            there["scheduler"].send_signal(signal.SIGSTOP)
+        else:
+            there[victim].kill()
 
     try:
         for name, one in words.items():

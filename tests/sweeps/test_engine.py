@@ -26,6 +26,20 @@ TOLD = {
     "OPENBLAS_NUM_THREADS": "1",
     "NPY_DISABLE_CPU_FEATURES": "AVX512F",
     "MKL_CBWR": "COMPATIBLE",
+    "GOTO_NUM_THREADS": "1",
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2",
+    "JAX_HIGH_DYNAMIC_RANGE_GUMBEL": "1",
+    "JAX_COMPILER_ENABLE_REMAT_PASS": "0",
+}
+HARMLESS = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": "/tmp",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_LOG_COMPILES": "0",
+    "JAX_TRACEBACK_FILTERING": "off",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "OMP_PROC_BIND": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
 
 
@@ -58,6 +72,7 @@ def test_exact_what_cannot_be_set_is_told_apart():
     assert several["variables"] == {n: v for n, v in TOLD.items() if n != "XLA_FLAGS"}
     assert not engine.same(plain, several)
     assert {"numpy", "scipy", "jaxlib", "isa", "blas", "device", "cpus"} <= plain.keys()
+    assert {"python", "flax", "optax", "matfree"} <= plain.keys()
     assert plain["cpus"] == len(os.sched_getaffinity(0))
 
 
@@ -74,7 +89,21 @@ def test_exact_flags_without_bits_do_not_count(monkeypatch, flags, kept):
     assert engine.engine()["xla_flags"] == kept
 
 
-@pytest.mark.parametrize("name", ["xla_flags", "isa", "cpus", "blas", "numpy", "variables"])
+def test_exact_variables_without_bits_do_not_count(monkeypatch):
+    before = engine.engine()["variables"]
+    for name, value in (HARMLESS | SET).items():
+        monkeypatch.setenv(name, value)
+    assert engine.engine()["variables"] == before
+
+
+def test_exact_assertions_that_do_not_run_are_told_apart():
+    code = "from ntk_eoc.sweeps.engine import engine; print(engine()['variables'])"
+    words = [sys.executable, "-O", "-c", code]
+    told = subprocess.run(words, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    assert eval(told.stdout)["PYTHONOPTIMIZE"] == "1"
+
+
+@pytest.mark.parametrize("name", ["xla_flags", "isa", "cpus", "blas", "numpy", "flax", "python"])
 def test_exact_a_folder_is_not_continued_elsewhere(tmp_path, monkeypatch, name):
     from ntk_eoc.sweeps import worker
 

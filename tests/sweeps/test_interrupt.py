@@ -75,6 +75,22 @@ def test_exact_a_ctrl_c_in_the_last_moment_counts():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU])
+def test_exact_what_else_ends_a_run_ends_it_like_ctrl_c(number):
+    with pytest.raises(KeyboardInterrupt), interrupt.interruptible():
+        os.kill(os.getpid(), number)
+
+
+def test_exact_nohup_is_kept():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupt.interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_exact_the_next_run_begins_anew(tmp_path):
     with pytest.raises(KeyboardInterrupt), interrupt.interruptible():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -35,6 +35,9 @@ RUNS = {
     "a config that is a number": {"config": 3},
     "a resolved list": {"resolved": []},
     "mix as a word": {"mix": "yes"},
+    "a cost beyond floats": {"costs": [10**400] * 6},
+    "a cost that is none": {"costs": [float("nan")] * 6},
+    "a path that is none": {"base": "a\0b"},
     "an unknown key": {"more": 1},
 }
 
@@ -72,6 +75,46 @@ def test_exact_an_odd_run_file_is_one_line(done, tmp_path, what, words):
     assert "must hold a readable run.json" in errors
 
 
+@pytest.mark.parametrize("command", ["status", "run", "figures"])
+def test_exact_nobody_waits_for_a_pipe(done, tmp_path, command):
+    """In place of `run.json`, and of a config."""
+    os.mkfifo(tmp_path / "run.json")
+    os.mkfifo(tmp_path / "c.toml")
+    words = [(command, str(CONFIG), "--out", str(tmp_path)), ("run", str(tmp_path / "c.toml"))]
+    for line in words if command == "run" else [(command, str(tmp_path))]:
+        code, errors = bad_input.call(*line)
+        assert (code, errors.count("\n")) == (2, 1), errors
+        assert "it is no regular file" in errors
+
+
+def test_exact_a_page_of_odd_provenance(done, tmp_path):
+    shutil.copytree(done, tmp_path / "out")
+    odd = json.loads((done / "run.json").read_text())
+    odd["provenance"] = {"source": ["a"], "command": {"b": "\udcff"}, "commit": 3}
+    odd["resolved"]["title"] = "\udcff\x1b[2J"
+    (tmp_path / "out" / "run.json").write_text(json.dumps(odd))
+    words = ("page", str(tmp_path / "out"), "--to", str(tmp_path / "a.html"))
+    assert bad_input.call(*words) == (0, "")
+    assert "\x1b" not in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_exact_a_folder_whose_name_is_no_text(tmp_path, capsys):
+    out = os.path.join(tmp_path, os.fsdecode(b"a\xff\nb"))
+    for words in (("run", str(CONFIG), "--out", out), ("status", out), ("verify", out)):
+        assert bad_input.call(*words) == (0, "")
+    assert "Logging error" not in capsys.readouterr().err
+    assert len(list((tmp_path / out / "log").iterdir())) == 1
+
+
+def test_exact_a_command_to_go_on_is_one_line(done, tmp_path, capsys):
+    from ntk_eoc.sweeps import status
+
+    run_ = json.loads((done / "run.json").read_text())
+    run_["provenance"]["command"] = "ntk-eoc run\nrm -rf here"
+    (tmp_path / "run.json").write_text(json.dumps(run_))
+    assert status.describe(tmp_path).splitlines()[-1] == "to go on: ntk-eoc run\\nrm -rf here"
+
+
 def test_exact_a_npy_is_no_npz(tmp_path):
     np.save(tmp_path / "x.npy", np.eye(3))
     (tmp_path / "x.npy").rename(tmp_path / "x.npz")
@@ -82,8 +125,8 @@ def test_exact_a_npy_is_no_npz(tmp_path):
 WORLDS = {
     "an ASCII terminal": ({"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}, []),
     "a notebook's backend": ({"MPLBACKEND": "module://no_such_backend"}, []),
-    "without assertions": ({}, ["-O"]),
     "without docstrings": ({}, ["-OO"]),
+    "warnings as errors": ({}, ["-W", "error"]),
 }
 
 
@@ -124,3 +167,22 @@ def test_exact_what_a_run_file_tells_is_a_text_in_the_collected_file(done, tmp_p
     (tmp_path / "out" / "run.json").write_text(json.dumps(good))
     to = str(tmp_path / "a.nc")
     assert bad_input.call("collect", str(tmp_path / "out"), "--to", to) == (0, "")
+
+
+def test_exact_a_variable_that_jax_does_not_take_is_one_line(tmp_path):
+    odd = ENVIRONMENT | {"JAX_ENABLE_X64": "banana"}
+    for words in (("run", CONFIG, "--out", tmp_path / "out"), ("eoc", "relu", "--out", tmp_path)):
+        line = command(*words)
+        ended = subprocess.run(line, env=odd, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+        assert "ValueError: invalid truth value 'banana'" in ended.stderr
+    assert ended.stderr.startswith("error: jax cannot be imported: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_exact_a_platform_that_is_not_there_is_named(tmp_path):
+    words = command("run", CONFIG, "--out", tmp_path / "out")
+    odd = ENVIRONMENT | {"JAX_PLATFORMS": "cuda"}
+    ended = subprocess.run(words, env=odd, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("that JAX finds here, got JAX_PLATFORMS=cuda.\n")

@@ -1,10 +1,8 @@
 """A sweep computes what is missing, once, to the same bits, whatever happens to it."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -229,115 +227,6 @@ def test_exact_a_folder_belongs_to_one_experiment(whole, tmp_path):
         run(Options(config, whole))
 
 
-def test_exact_help_does_not_import_the_heavy_libraries():
-    code = (
-        "import sys; import ntk_eoc.cli\n"
-        "try: ntk_eoc.cli.app(['--help'])\n"
-        "finally: print({'jax', 'numpy', 'matplotlib', 'pydantic'} & set(sys.modules))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True
-    )
-    assert "Usage: ntk-eoc" in shown.stdout
-    assert shown.stdout.strip().endswith("set()")
-
-
-def test_exact_figures_say_what_they_do_not_show(tmp_path, monkeypatch, capsys):
-    from matplotlib.figure import Figure
-
-    from ntk_eoc import cli
-
-    values = 'grid.behaviour=["good", "nan"]'
-    run(Options(CONFIG, tmp_path, overrides=(values, "seeds=4")))
-    sorted((tmp_path / "cells").glob("*.ok.npz"))[0].unlink()
-    notes = []
-    monkeypatch.setattr(Figure, "text", lambda self, x, y, text, **style: notes.append(text))
-    cli.draw(tmp_path)
-    assert notes == ["of 6 cells: 3 non-finite, 1 missing"]
-    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
-    assert names == ["noise.png", "noise.pdf"]
-    assert all((tmp_path / "figures" / name).stat().st_size > 1000 for name in names)
-
-
-def test_exact_status_tells_done_failed_and_missing(tmp_path):
-    from ntk_eoc.sweeps.status import describe, finished
-
-    values = ('grid.behaviour=["good", "raise"]', "seeds=4", "grid.size=[2, 3]")
-    run(Options(CONFIG, tmp_path, overrides=values, shard="1/2"))
-    run(Options(CONFIG, tmp_path, overrides=values, shard="2/2"))
-    assert finished(tmp_path)
-    sorted((tmp_path / "cells").glob("*.ok.npz"))[0].unlink()
-    assert not finished(tmp_path)
-    lines = describe(tmp_path).splitlines()
-    assert lines[1:3] == ["       1 ok", "       2 failed"]
-    assert lines[3].startswith("       1 missing of 4")
-    assert lines[4] == "  2 × failed: ArithmeticError: no such number"
-    assert lines[5].startswith(f"to go on: ntk-eoc run {CONFIG} --out {tmp_path} --set")
-
-
-def test_exact_time_left_is_in_proportion_to_cost(tmp_path):
-    from ntk_eoc.sweeps.status import describe
-
-    run(Options(CONFIG, tmp_path, overrides=("seeds_per_cell=6",)))  # costs 12, 18, 30
-    entries = sorted(Store(tmp_path).entries().values(), key=lambda e: e.path.stat().st_mtime_ns)
-    longest, middle, shortest = (entry.path for entry in entries)
-    os.utime(longest, (1000, 1000))
-    os.utime(middle, (1090, 1090))  # 18 of cost in 90 s
-    shortest.unlink()
-    assert "1 missing of 3, 60 s left" in describe(tmp_path, now=1100.0)
-    assert "s left" not in describe(tmp_path, now=5000.0)
-
-
-def test_exact_collect_labels_every_axis(tmp_path):
-    import csv
-
-    xr = pytest.importorskip("xarray")
-    from ntk_eoc.sweeps.collect import collect
-
-    out = tmp_path / "out"
-    values = ("grid.scale=[1.0, 0.5]", "fixed.by=numpy", "grid.size=[3, 2]")
-    text = CONFIG.read_text().replace('"noise.py"', f'"{NOISE}"').replace("scale = 2.0", "")
-    (tmp_path / "noise.toml").write_text(text)
-    run(Options(tmp_path / "noise.toml", out, overrides=values))
-    gone = load(out)[0].where(size=3, scale=0.5)[1]
-    (out / "cells" / f"{gone.meta['id']}.ok.npz").unlink()
-    netcdf, table = collect(out, tmp_path / "noise.nc")
-    with xr.open_dataset(netcdf) as data:
-        assert data["gram"].dims == ("size", "scale", "seed", "row", "column")
-        assert data["mean"].attrs["units"] == "1"
-        assert list(data["size"].values) == [2, 3]
-        assert list(data["scale"].values) == [0.5, 1.0]
-        assert data.attrs["cells_missing"] == 1
-        assert json.loads(data.attrs["config"])["seeds"] == 6
-        for (size, scale), group in load(out)[0].group("size", "scale"):
-            here = data.sel(size=size, scale=scale)
-            count = len(group.stack("mean"))
-            np.testing.assert_array_equal(here["mean"][:count], group.stack("mean"))
-            np.testing.assert_array_equal(here["gram"][:count, :size, :size], group.stack("gram"))
-            assert np.isnan(here["mean"][count:]).all()
-            assert np.isnan(here["gram"][:, size:]).all()
-    with table.open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 22
-    assert list(rows[0]) == ["size", "scale", "seed", "status", "mean"]
-
-
-def test_exact_collect_of_a_sparse_grid_lists_points(tmp_path):
-    xr = pytest.importorskip("xarray")
-    from ntk_eoc.sweeps.collect import collect
-
-    text = CONFIG.read_text().replace('"noise.py"', f'"{NOISE}"').replace("[2, 3, 5]", "[1]")
-    more = "".join(
-        f"\n[[also]]\ngrid = {{ size = [{i}] }}\nfixed = {{ scale = {float(i)} }}\n"
-        for i in range(3, 9)
-    )
-    (tmp_path / "noise.toml").write_text(text + more)
-    run(Options(tmp_path / "noise.toml", tmp_path / "out", overrides=("seeds=0",)))
-    with xr.open_dataset(collect(tmp_path / "out", tmp_path / "noise.nc")[0]) as data:
-        assert data["mean"].dims == ("point",)
-        np.testing.assert_array_equal(data["mean"], data["size"] * data["scale"])
-
-
 def test_exact_versions_are_told_apart_and_mixed_only_on_demand(tmp_path, monkeypatch):
     from ntk_eoc.sweeps import worker
 
@@ -368,101 +257,6 @@ def test_exact_records_copied_in_from_another_version_do_not_count(tmp_path, mon
     assert (len(load(one)[0]), load(one)[0].missing) == (0, 3)
     assert run(Options(CONFIG, one, overrides=("seeds=4",))).counts == {"ok": 3}
     assert len(list((one / "aside").iterdir())) == 3
-
-
-@pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT"])
-def test_exact_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path, monkeypatch, code):
-    import errno
-
-    from ntk_eoc.sweeps.errors import StoppedError
-
-    written = []
-    real = os.fsync
-
-    def fsync(handle):
-        written.append(handle)
-        if len(written) > 4:  # run.json and three records fit
-            raise OSError(getattr(errno, code), "no space")
-        real(handle)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fsync)
-        with pytest.raises(StoppedError, match="is full; every record already there is kept"):
-            run(Options(CONFIG, tmp_path))
-    assert len(load(tmp_path)[0].ok) == 3
-    assert not list((tmp_path / "tmp").iterdir())
-    assert run(Options(CONFIG, tmp_path)).counts == {"ok": 3}
-
-
-def test_exact_a_small_full_disk_for_real(tmp_path):
-    """On a tmpfs of 200 kB, where the user may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no tmpfs can be mounted here")
-    try:
-        big = ("--set", "grid.size=[24]", "--set", "seeds_per_cell=10", "--set", "seeds=200")
-        end = subprocess.run(
-            command("run", CONFIG, "--out", disk / "out", *big),
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert end.returncode == 1
-        last = end.stderr.strip().splitlines()[-1]
-        assert last.startswith("stopped: the disk of ")
-        assert last.endswith("is full; every record already there is kept.")
-        assert "Traceback" not in end.stderr
-        records = load(disk / "out")[0]
-        assert 0 < len(records.ok) < 20
-        assert len(records.bad) == 0
-        assert not list((disk / "out" / "tmp").iterdir())
-    finally:
-        subprocess.run(["umount", disk], check=True)
-
-
-def test_exact_list_tells_questions_and_configs(tmp_path):
-    from ntk_eoc.sweeps import listing
-
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "experiments" / "noise.py").write_text(NOISE.read_text())
-    (tmp_path / "experiments" / "_shared.py").write_text("")
-    (tmp_path / "configs" / "a.toml").write_text('experiment = "../experiments/noise.py"')
-    (tmp_path / "configs" / "b.toml").write_text('experiment = "experiments.noise"')
-    (tmp_path / "configs" / "c.toml").write_text('experiment = "../experiments/other.py"')
-    assert listing.describe(tmp_path / "experiments").splitlines() == [
-        "noise  What do Gaussian draws look like? A tiny experiment for the tests of the sweeps.",
-        f"    {tmp_path / 'configs' / 'a.toml'}",
-        f"    {tmp_path / 'configs' / 'b.toml'}",
-    ]
-
-
-def test_exact_an_experiment_is_a_script(tmp_path, monkeypatch):
-    from ntk_eoc.sweeps import script
-
-    calls = []
-
-    def run_it(words, check):
-        calls.append(words[1:])
-        return subprocess.CompletedProcess(words, 3)
-
-    monkeypatch.setattr(subprocess, "run", run_it)
-    monkeypatch.setattr(sys, "argv", ["noise.py"])
-    with pytest.raises(SystemExit, match="3"):
-        script.main(str(tmp_path / "experiments" / "noise.py"))
-    monkeypatch.setattr(sys, "argv", ["noise.py", "mine.toml", "--workers", "2"])
-    with pytest.raises(SystemExit, match="3"):
-        script.main(str(tmp_path / "experiments" / "noise.py"))
-    default = str(tmp_path.resolve() / "configs" / "noise.toml")
-    assert calls == [
-        ["-m", "ntk_eoc", "run", default, "--figures"],
-        ["-m", "ntk_eoc", "run", "mine.toml", "--figures", "--workers", "2"],
-    ]
 
 
 def test_exact_an_id_does_not_change_with_the_code():

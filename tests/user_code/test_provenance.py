@@ -247,3 +247,15 @@ def test_exact_the_digest_of_the_package_is_kept_by_its_stamp(tmp_path, monkeypa
         assert not list((tmp_path / "ntk_eoc").iterdir())
     finally:
         provenance._package_digest.cache_clear()
+
+
+def test_exact_a_compiled_helper_counts(tmp_path):
+    """Its bytes, as they cannot be read off."""
+    from importlib.machinery import EXTENSION_SUFFIXES
+
+    (tmp_path / "mine.py").write_text("import fast\n\n\ndef measure(cell):\n    return fast.f()\n")
+    compiled = tmp_path / f"fast{EXTENSION_SUFFIXES[0]}"
+    compiled.write_bytes(b"one")
+    before = provenance.digest(tmp_path / "mine.py", ("measure",))
+    compiled.write_bytes(b"two")
+    assert provenance.digest(tmp_path / "mine.py", ("measure",)) != before

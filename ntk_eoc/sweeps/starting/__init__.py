@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ntk_eoc.sweeps.errors import UserError
+from ntk_eoc.sweeps.files import write_whole
 
 
 def write(kind: str, name: str, folder: Path) -> list[Path]:
@@ -31,8 +32,10 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
             raise UserError(f"`name` must be a new name, got {name!r}: '{path}' is there already.")
     try:
         for path, text in texts.items():
-            path.write_text(text, encoding="utf-8")
+            write_whole(path, text.encode())
     except OSError as error:
+        for path in texts:  # none of them was there before
+            path.unlink(missing_ok=True)
         raise UserError(
             f"`to` must be a folder that can be written to, got '{folder}' ({error.strerror})."
         ) from None
