@@ -6,8 +6,10 @@ every worker has to see under the same path.
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
+from collections.abc import Collection
 from concurrent.futures import CancelledError, Future, wait
 from typing import Any
 
@@ -48,6 +50,7 @@ def connect(setup: Setup, kind: str | None, scheduler: str | None, workers: int)
             "distributed.nanny.pre-spawn-environ": {},
         }
     )
+    before = set(os.environ)
     cluster = None if scheduler else _start(kind, workers)
     try:
         if scheduler:
@@ -59,7 +62,7 @@ def connect(setup: Setup, kind: str | None, scheduler: str | None, workers: int)
             f" ({' '.join(str(error).split())})."
         ) from None
     # Jobs of a queue may wait for hours; workers of a running scheduler are there or are not.
-    return DaskPool(setup, client, cluster, None if kind == "slurm" else PATIENCE)
+    return DaskPool(setup, client, cluster, None if kind == "slurm" else PATIENCE, before)
 
 
 def _check_answer(scheduler: str) -> None:
@@ -109,9 +112,15 @@ class DaskPool:
     """Computes cells as tasks of a Dask client."""
 
     def __init__(
-        self, setup: Setup, client: Any, cluster: Any, patience: float | None = None
+        self,
+        setup: Setup,
+        client: Any,
+        cluster: Any,
+        patience: float | None = None,
+        variables: Collection[str] = (),
     ) -> None:
         self._setup = setup
+        self._variables = variables or set(os.environ)
         self._patience = patience
         self._lost: float | None = None
         self._client = client
@@ -200,6 +209,8 @@ class DaskPool:
         leaving = threading.Thread(target=self._leave, args=(now,), daemon=True)
         leaving.start()
         leaving.join(PATIENCE)  # a scheduler may have stopped answering
+        for name in set(os.environ).difference(self._variables):
+            del os.environ[name]  # Dask's own, for the processes that it started
 
     def _leave(self, now: bool) -> None:
         with contextlib.suppress(Exception):  # of a scheduler that is gone
