@@ -1,5 +1,6 @@
 """What a release says of itself is one thing."""
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -14,6 +15,15 @@ def test_exact_one_version_everywhere():
     cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert ntk_eoc.__version__ == project["version"] == cited[1]
     assert f"## {ntk_eoc.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_exact_every_requirement_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *itertools.chain(*extras.values())]
+    names = {re.match(r"[\w-]+", one)[0].lower() for one in asked} - {project["name"]}
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert names <= set(pinned)
 
 
 def test_exact_links_of_the_front_pages_lead_somewhere():
