@@ -45,8 +45,8 @@ class Panels:
         kinks: Cuts at which φ is not smooth, ascending.
         breaks: All cuts, the kinks among them, ascending.
         reach: Largest |s| covered.
-        sharp: The kinks, and the steepest places between them: φ smoothed on any scale varies on
-            that scale around them.
+        sharp: The kinks, and the steepest places between them, each with its extent, 0 of a kink:
+            φ smoothed on any scale varies on that scale around what lies within the extent.
         gauss: Number of panels that resolve the Gaussian weight.
         span: |z| beyond which φ'(√q z) exp(−z²/4) is rounding at any of these variances.
         parity: +1 for even φ, −1 for odd φ, else 0.
@@ -57,7 +57,7 @@ class Panels:
     kinks: tuple[float, ...]
     breaks: tuple[float, ...]
     reach: float
-    sharp: tuple[float, ...]
+    sharp: tuple[tuple[float, float], ...]
     gauss: int
     span: float
     parity: int
@@ -164,18 +164,24 @@ def _weight_panels(act: Activation, largest: float) -> tuple[int, float]:
     return gauss, math.ceil(2 * span) / 2
 
 
-def _sharp(ends: np.ndarray, kinks: tuple[float, ...]) -> tuple[float, ...]:
+def _sharp(ends: np.ndarray, kinks: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
     """The kinks, and the middles of panels that are the least of several and far shorter than the
-    largest of these.
+    largest of these; their extent reaches over the neighbours at most twice as long.
     """
-    lengths, found = np.diff(ends), set(kinks)
+    lengths, found = np.diff(ends), dict.fromkeys(kinks, 0.0)
     for i, length in enumerate(lengths):
         about = lengths[max(i - 6, 0) : i + 7]
         if length == about.min() and length < about.max() / 4:
-            middle = (ends[i] + ends[i + 1]) / 2
+            middle = float(ends[i] + ends[i + 1]) / 2
             if all(abs(middle - c) > 4 * length for c in found):
-                found.add(float(middle))
-    return tuple(sorted(found)) if len(found) < len(kinks) + MOST_SHARP else kinks
+                longer = np.flatnonzero(lengths > 2 * length)
+                low, high = (
+                    longer[longer < i].max(initial=-1),
+                    longer[longer > i].min(initial=lengths.size),
+                )
+                found[middle] = float(max(middle - ends[low + 1], ends[high] - middle))
+    few = len(found) < len(kinks) + MOST_SHARP
+    return tuple(sorted(found.items() if few else dict.fromkeys(kinks, 0.0).items()))
 
 
 def _span(act: Activation, q: float) -> float:

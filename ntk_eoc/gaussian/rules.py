@@ -139,19 +139,22 @@ def _outer_edges(
     half of the integral.
     """
     steady = jnp.where(jnp.abs(rho) > 1e-3, rho, jnp.where(rho < 0, -1e-3, 1e-3))
-    smoothed = [(c, t) for c in panels.sharp for t in _TRANSITION]
+    smoothed = [(c, t, extent) for c, extent in panels.sharp for t in _TRANSITION]
     low, high = mass_range(size, root1, root2)
     side, part = slice(None), 1.0
     if panels.parity:
         # The cuts are symmetric, so those on the right are there for −ρ too.
         steady, low, part = jnp.abs(steady), jnp.zeros_like(low), 0.5
         side = slice(int(np.searchsorted(panels.breaks, 0.0, "right")), None)
-        smoothed = [(c, t) for c, t in smoothed if c > 0 or (c == 0 and t > 0)]
-    centre, width = (jnp.asarray(x, root1.dtype) for x in np.reshape(smoothed, (-1, 2)).T)
+        smoothed = [(c, t, e) for c, t, e in smoothed if c > 0 or (c == 0 and t > 0)]
+    centre, width, own = (jnp.asarray(x, root1.dtype) for x in np.reshape(smoothed, (-1, 3)).T)
+    # What is smooth on a scale of its own spreads by both scales; a kink's cuts move with s alone.
+    own = own / _TRANSITION[-1] / root2
+    spread = jnp.where(own > 0, stop_gradient(jnp.hypot(own, s)), s)
     cuts = [
         _moving(panels, root1, side),
         stop_gradient(_moving(panels, root2, side) / steady),
-        (centre / root2 + width * s) / steady,
+        (centre / root2 + width * spread) / steady,
     ]
     return _edges(part * panels.gauss, low, high, jnp.concatenate(cuts)), part
 
