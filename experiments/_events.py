@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 import ntk_eoc as ne
 
+PARALLEL = 1e-12
+
 
 class Events(NamedTuple):
     """What a network's layers and matrices B are, each event over its bound without C and m.
@@ -61,7 +63,8 @@ def dependence(
     far, near = np.linalg.norm(less, axis=-1), np.linalg.norm(more, axis=-1)  # 2 sin, 2 cos of θ/2
     e, f = over(less, far[..., None]) @ b, over(more, near[..., None]) @ b  # [i, j]: of the b of i
     gain = (f * f.swapaxes(0, 1)).sum(axis=-1) + (e * e.swapaxes(0, 1)).sum(axis=-1)  # e_ji = −e_ij
-    sharp = over(np.abs(gain), 2 * np.outer(norms, norms))
+    gain = np.where(far > PARALLEL, np.abs(gain), 0.0)  # both bounds are 0 at θ = 0
+    sharp = over(gain, 2 * np.outer(norms, norms))
     return (sharp * near**2 / 4)[pairs], sharp[pairs]
 
 

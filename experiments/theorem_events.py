@@ -153,7 +153,8 @@ def _axis(name: str, cell: Cell) -> tuple[np.ndarray, str]:
 
 def _panel(ax: Axes, records: Records, name: str) -> None:
     looks = style.ramp(records.values("m"))
-    for (m,), own in records.group("m"):
+    for m in records.values("m"):
+        own = records.where(m=m)
         at, word = _axis(name, own[0].cell)
         values, draws = np.unique(at), own.stack(name)
         means = [draws[:, at == v].mean(axis=1) for v in values]
@@ -185,7 +186,7 @@ def draw(records: Records) -> Figure:
     style.level(axes[1, 2], 1)
     for ax in axes[:, 0]:
         ax.set_ylabel("error / bound without $C$")
-    for ax in axes.ravel()[[0, 2, 5]]:
+    for ax in axes.ravel()[[0, 3, 5]]:
         ax.legend(loc="best")
     style.letter(axes.ravel())
     fewest = [curves.fewest(part, "E1", "m") for part in (drawn, weights)]
@@ -194,7 +195,7 @@ def draw(records: Records) -> Figure:
         f"{style.word(name)}, widths k² m, largest over {few} points of the sphere in R¹⁶ or pairs"
     )
     draws = (
-        f"(a), (b): {fewest[0]} draws or more, (c) to (f): {fewest[1]} networks, by their weights"
+        f"(a), (b): {fewest[0]} draws or more, (c) to (f): {fewest[1]} networks or more, by weights"
     )
     style.footnote(figure, note, draws, "bars: 95 %; (f): points on an arc, 0.03 to 3 rad")
     return figure
@@ -205,9 +206,10 @@ def tables(records: Records) -> dict[str, Table]:
     largest: list[Any] = []
     change: list[Any] = []
     explicit: list[Any] = []
-    fields = ("activation", "data", "n", "depth", "m", "weights")
+    fields = ("activation", "weights", "data", "n", "depth", "m")
     events = [name for name in EVENTS if name != "explicit"]
-    for (name, kind, n, depth, m, weights), cells in records.ok.group(*fields):
+    parts = sorted(records.ok.group(*fields), key=lambda part: part[0])
+    for (name, weights, kind, n, depth, m), cells in parts:
         shape = (style.word(name), kind, n, depth, m, "weights" if weights else "draws")
         known = {event: cells.stack(event) for event in events if event in cells[0].arrays}
         if kind != "arc":
