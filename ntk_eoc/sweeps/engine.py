@@ -66,8 +66,9 @@ def set_numbers() -> None:
     """Give JAX every one of `SETTINGS` that its version has."""
     import jax
 
+    held = jax.config.values
     for name, value in SETTINGS.items():
-        if name in jax.config.values and jax.config.values[name] != value:
+        if name in held and held[name] != value:  # of this version
             jax.config.update(name, value)
 
 
