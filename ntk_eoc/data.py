@@ -42,6 +42,11 @@ class Dataset:
     x: Float[np.ndarray, "n d"]
     y: Shaped[np.ndarray, "n"] | None = None
 
+    def __repr__(self) -> str:
+        """What it is called, its size, and whether it has labels."""
+        labels = "" if self.y is None else ", with labels"
+        return f"<Dataset {self.name}: n = {len(self.x)}, d = {self.x.shape[1]}{labels}>"
+
 
 Raw = tuple[np.ndarray, np.ndarray | None]
 

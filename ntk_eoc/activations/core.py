@@ -35,11 +35,11 @@ class Activation:
     """
 
     name: str
-    fn: Elementwise
+    fn: Elementwise = field(repr=False)
     kinks: tuple[float, ...] = ()
-    derivative: Elementwise | None = field(default=None)
-    dual: Dual | None = field(default=None)
-    dual_prime: Dual | None = field(default=None)
+    derivative: Elementwise | None = field(default=None, repr=False)
+    dual: Dual | None = field(default=None, repr=False)
+    dual_prime: Dual | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         require(isinstance(self.name, str) and self.name != "", "name", "a word", self.name)

@@ -125,12 +125,17 @@ NAMED: dict[str, Callable[[], Activation]] = {
 }
 
 
+_SOURCE = "_source"  # where an activation keeps the file and the name that it was loaded by
+
+
 def _by_name(act: Activation) -> Any:
-    """How to pickle an activation: by name where it has one here, as JAX's functions have none."""
+    """How to pickle an activation: by name, here or in a file: its function may have none."""
     if isinstance(act, AbsLinear):
         return abs_linear, (act.a, act.b, act.name)
     if act.name in NAMED and NAMED[act.name]() is act:
         return activation, (act.name,)
+    if _SOURCE in act.__dict__:
+        return activation, (act.__dict__[_SOURCE],)
     return object.__reduce_ex__(act, 4)
 
 
@@ -154,13 +159,16 @@ def activation(name: str) -> Activation:
     if not user_code.is_reference(name):
         raise ValueError(unknown_name("activation", name, [*NAMED, "FILE.py:NAME"]))
     found = user_code.load(name, "activation")
-    if isinstance(found, Activation):
-        return found
-    if not callable(found) or isinstance(found, type):
-        raise ValueError(
-            f"`activation` must be a function or an Activation, got {name!r}: {found!r}."
-        )
-    return Activation(name.rpartition(":")[2], found, getattr(found, "kinks", ()))
+    where, _, attribute = name.rpartition(":")
+    if not isinstance(found, Activation):
+        if not callable(found) or isinstance(found, type):
+            raise ValueError(
+                f"`activation` must be a function or an Activation, got {name!r}: {found!r}."
+            )
+        found = Activation(attribute, found, getattr(found, "kinks", ()))
+    if where.endswith(".py"):
+        found.__dict__[_SOURCE] = f"{user_code.find_file(where, 'activation')}:{attribute}"
+    return found
 
 
 def as_activation(act: Activation | str) -> Activation:

@@ -20,7 +20,7 @@ from ntk_eoc.kernels.angles import norms
 from ntk_eoc.kernels.infinite import Edge
 from ntk_eoc.kernels.matrix import paired
 from ntk_eoc.kernels.pair_tiles import Points, mirror, prepare
-from ntk_eoc.kernels.tile_kernels import TileFunction, by_angles, kernel_of_tiles, one_norm
+from ntk_eoc.kernels.tile_kernels import ByAngles, TileFunction, kernel_of_tiles, one_norm
 
 TILE = 512
 # The tiles are cut into so many shares, whose sums are added in one order, so that the result does
@@ -52,6 +52,11 @@ class KernelOperator:
     n: int
     size: int
     devices: tuple[Any, ...]
+
+    def __repr__(self) -> str:
+        """Its size, dtype and devices."""
+        where = f", on {len(self.devices)} devices" if self.devices else ""
+        return f"<KernelOperator: n = {self.n}, {self.dtype}{where}>"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,7 +103,7 @@ class KernelOperator:
         x = jnp.asarray(x, self.dtype)
         require(x.ndim == 2 and x.shape[1] == d and x.size > 0, "x", f"[q, {d}]", x.shape)
         require(v.ndim in (1, 2) and v.shape[0] == self.n, "v", f"[{self.n}, *c]", v.shape)
-        if self.tile is by_angles(kernel_by_table):
+        if self.tile == ByAngles(kernel_by_table):
             own = self.points.rows.x[:1] * self.points.rows.scale[:1, None]
             both = np.asarray(norms(jnp.concatenate([x, own])))
             require(

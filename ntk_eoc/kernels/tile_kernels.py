@@ -1,7 +1,7 @@
 """K∞ of a tile of pairs, for any activation: by angles where that is possible, else by layers."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -26,13 +26,13 @@ def kernel_of_tiles(init: Init, x: Array, depth: int) -> tuple[TileFunction, Any
     """Return the kernel of a tile, and its parameters."""
     if scale_invariant(init) is not None:
         f, params = ntk_of_angles(init, depth, x.dtype)
-        return by_angles(f), params
+        return ByAngles(f), params
     lengths = np.asarray(norms(x), np.float64)
     if one_norm(lengths, x.dtype) and lengths[0] > 0:
         table = angle_table(init, float(np.mean(lengths) ** 2 / x.shape[1]), depth)
         if table.error <= TOLERANCE:
             params = jax.tree.map(lambda a: jnp.asarray(a, x.dtype), table)
-            return by_angles(kernel_by_table), params
+            return ByAngles(kernel_by_table), params
         if not has_closed_form(init.activation):
             raise ActivationError(
                 f"the limit kernel of {init.activation.name!r} is no polynomial of the angle: the "
@@ -41,7 +41,7 @@ def kernel_of_tiles(init: Init, x: Array, depth: int) -> tuple[TileFunction, Any
     allowed = "of one norm for an activation without closed forms (see `normalise`)"
     several = f"norms {lengths.min():.6g} to {lengths.max():.6g}"
     require(has_closed_form(init.activation), "x", allowed, several)
-    return _by_layers(depth), init
+    return _ByLayers(depth), init
 
 
 def one_norm(lengths: np.ndarray, dtype: Any) -> bool:
@@ -50,23 +50,24 @@ def one_norm(lengths: np.ndarray, dtype: Any) -> bool:
     return bool(np.ptp(lengths) <= rounding * lengths.max())
 
 
-@lru_cache(maxsize=256)
-def by_angles(f: PairFunction) -> TileFunction:
-    """Return a function of angles, of a tile; cached, since programs are found by its identity."""
+@dataclass(frozen=True)
+class ByAngles:
+    """A function of angles, of a tile; equal ones share their programs."""
 
-    def tile(params: Any, p: Points, q: Points, same: Array) -> Array:
-        return f(params, tile_angles(p, q, same))
+    f: PairFunction
 
-    return tile
+    def __call__(self, params: Any, p: Points, q: Points, same: Array) -> Array:
+        """Return the kernel of the pairs of a tile."""
+        return self.f(params, tile_angles(p, q, same))
 
 
-@lru_cache(maxsize=256)
-def _by_layers(depth: int) -> TileFunction:
-    """The recursion of closed forms, of a tile; cached for the same reason."""
+@dataclass(frozen=True)
+class _ByLayers:
+    """The recursion of closed forms, of a tile."""
 
-    def tile(init: Init, p: Points, q: Points, same: Array) -> Array:
+    depth: int
+
+    def __call__(self, init: Init, p: Points, q: Points, same: Array) -> Array:
         del same  # the angles of repeated points are exact
         x1, x2 = (points.rows.x * points.rows.scale[:, None] for points in (p, q))
-        return dual_recursion(init, x1, x2, depth).pairs.kernel
-
-    return tile
+        return dual_recursion(init, x1, x2, self.depth).pairs.kernel

@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -99,13 +100,13 @@ def check_rate(rate: float, limit: float) -> float:
 
 def flow(times: Sequence[float] | Float[np.ndarray, "t"]) -> Rule:
     """Return gradient flow at the given times >= 0 (one unit: a step times a learning rate)."""
-    t = _times("times", times)[:, None]
+    return partial(_flow, _times("times", times))
 
-    def rule(values: Float[np.ndarray, "nk"]) -> Filter:
-        decay = -np.expm1(-t * values)
-        return Filter(np.exp(-t * values), _over(decay, values, t))
 
-    return rule
+def _flow(times: np.ndarray, values: Float[np.ndarray, "nk"]) -> Filter:
+    t = times[:, None]
+    decay = -np.expm1(-t * values)
+    return Filter(np.exp(-t * values), _over(decay, values, t))
 
 
 def descent(
@@ -125,20 +126,22 @@ def descent(
     """
     t, momentum = _times("steps", steps), _momentum(momentum)
     require(bool((t == np.floor(t)).all()), "steps", "integers >= 0", t.tolist())
+    return partial(_descent, rate, t, momentum)
 
-    def rule(values: Float[np.ndarray, "nk"]) -> Filter:
-        top = float(values.max())
-        check_rate(rate, 2 * (1 + momentum) / top if top > 0 else math.inf)
-        if momentum:
-            return _heavy_ball(rate, momentum, t.astype(np.int64), values)
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            left = np.power(1 - rate * values, t[:, None])
-            # 1 − left loses its digits where ηλ is small; −expm1 does not.
-            done = -np.expm1(t[:, None] * np.log1p(-np.minimum(rate * values, 0.5)))
-        done = np.where(rate * values < 0.5, done, 1 - left)
-        return Filter(left, _over(done, values, rate * t[:, None]))
 
-    return rule
+def _descent(
+    rate: float, t: np.ndarray, momentum: float, values: Float[np.ndarray, "nk"]
+) -> Filter:
+    top = float(values.max())
+    check_rate(rate, 2 * (1 + momentum) / top if top > 0 else math.inf)
+    if momentum:
+        return _heavy_ball(rate, momentum, t.astype(np.int64), values)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        left = np.power(1 - rate * values, t[:, None])
+        # 1 − left loses its digits where ηλ is small; −expm1 does not.
+        done = -np.expm1(t[:, None] * np.log1p(-np.minimum(rate * values, 0.5)))
+    done = np.where(rate * values < 0.5, done, 1 - left)
+    return Filter(left, _over(done, values, rate * t[:, None]))
 
 
 def _over(done: np.ndarray, values: np.ndarray, at_zero: np.ndarray) -> np.ndarray:

@@ -53,6 +53,14 @@ class Regression:
     final_spread: Float[np.ndarray, "q"]
     modes: Modes
 
+    def __repr__(self) -> str:
+        """Its sizes, and the loss at the first and the last time."""
+        first, last = self.loss[0], self.loss[-1]
+        return (
+            f"<Regression of n = {self.spread_train.shape[1]} points, q = {self.spread.shape[1]}: "
+            f"loss {first:.4g} at t = {self.times[0]:.4g}, {last:.4g} at t = {self.times[-1]:.4g}>"
+        )
+
 
 def regress(
     init: Init,
