@@ -1,10 +1,12 @@
 """The card is of the point that Python gives, in a file of its own, or it is not written."""
 
 import bad_input
+import numpy as np
 import pytest
 
 import ntk_eoc as ne
 from ntk_eoc.eoc import summarise
+from ntk_eoc.report import eoc_card
 
 ABSENT = [("tanh", "--sigma-b", "-1"), ("relu", "--sigma-b", "0.3"), ("tanh", "--q", "-2"),
           ("tanh", "--q", "0"), ("gelu", "--sigma-b", "50")]  # fmt: skip
@@ -42,3 +44,14 @@ def test_exact_the_card_has_no_point_where_python_gives_none(name):
         ne.edge_of_chaos(name)
     summary = summarise(ne.activation(name))
     assert (summary.point, summary.why) == (None, str(caught.value))
+
+
+@pytest.mark.parametrize("name", ["sigmoid"])
+def test_exact_no_panel_of_the_card_is_empty(name):
+    """Its edge begins far out."""
+    figure = eoc_card.draw(summarise(ne.activation(name)))
+    shown = [ax for ax in figure.axes if ax.axison]
+    assert shown
+    for ax in shown:
+        lines = [np.asarray(line.get_ydata(), float) for line in ax.lines]
+        assert any(np.isfinite(y).sum() > 2 for y in lines), ax.get_title()

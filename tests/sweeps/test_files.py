@@ -142,10 +142,11 @@ def wholes(done, folder):
         "collect": (("collect", done, "--to", folder / "a.nc"), ["a.nc", "a.csv"]),
         "figures": (("figures", done, "--out", folder), ["noise.png", "noise.pdf"]),
         "eoc": (("eoc", "relu", "--out", folder), ["eoc_relu.png", "eoc_relu.pdf"]),
+        "page": (("page", done, "--to", folder / "a.html"), ["a.html"]),
     }
 
 
-@pytest.mark.parametrize("what", ["collect", "figures", "eoc"])
+@pytest.mark.parametrize("what", ["collect", "figures", "eoc", "page"])
 def test_exact_a_full_disk_keeps_the_old_files(done, tmp_path, monkeypatch, what):
     import bad_input
 

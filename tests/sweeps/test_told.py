@@ -1,12 +1,13 @@
 """What commands say of a sweep: `--help`, `status`, `list`, figures, an experiment as a script."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from small_sweep import CONFIG, ENVIRONMENT, NOISE
+from small_sweep import CONFIG, ENVIRONMENT, HERE, NOISE
 
 from ntk_eoc.sweeps.runner import Options, run
 from ntk_eoc.sweeps.store import Store
@@ -117,3 +118,22 @@ def test_exact_an_experiment_is_a_script(tmp_path, monkeypatch):
         ["-m", "ntk_eoc", "run", default, "--figures"],
         ["-m", "ntk_eoc", "run", "mine.toml", "--figures", "--workers", "2"],
     ]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_exact_make_figures_skips_folders_without_a_run(tmp_path, fails):
+    """And stops where a run's figures cannot be drawn."""
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    shutil.copy(HERE.parent.parent / "Makefile", tmp_path)
+    for name in ("a", "b", "c"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    for name in ("b", "c"):
+        (tmp_path / "out" / name / "run.json").touch()
+    drawn = tmp_path / "drawn"
+    (tmp_path / "ntk-eoc").write_text(f'#!/bin/sh\necho "$2" >> {drawn}\nexit {int(fails)}\n')
+    (tmp_path / "ntk-eoc").chmod(0o755)
+    words = ["make", "figures", "RUN=", f"BIN={tmp_path}"]
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode != 0) == fails, ended.stderr
+    assert drawn.read_text().split() == ["out/b/", "out/c/"][: 1 if fails else 2]
