@@ -9,10 +9,9 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_serializer, model_validator
 
 import ntk_eoc as ne
-from ntk_eoc import data
+from ntk_eoc import data, schedules
 from ntk_eoc.checks import unknown_name
 from ntk_eoc.eoc import special_points
-from ntk_eoc.network import SCHEDULES
 from ntk_eoc.spectra import two_layer
 from ntk_eoc.sweeps import config
 
@@ -73,7 +72,7 @@ def with_a_bound(name: str) -> ne.AbsLinear:
 
 
 Activation = Annotated[str, accepted_by(activation)]
-Schedule = Annotated[str, one_of("schedule", SCHEDULES)]
+Schedule = Annotated[str, one_of("schedule", schedules.POWERS)]
 OutputWeights = Annotated[str, one_of("output_weights", two_layer.WEIGHTS)]
 INPUTS = (*two_layer.ENTRIES, "digits")
 Inputs = Annotated[str, one_of("inputs", INPUTS)]

@@ -25,7 +25,15 @@ def require_count(name: str, value: Any, least: int = 1) -> int:
 
 def require_widths(widths: Sequence[int]) -> tuple[int, ...]:
     """Return (m_1, …, m_l) as ints; an error unless there is one and all are positive."""
-    sizes = tuple(require_count(f"widths[{i}]", m) for i, m in enumerate(widths))
+    try:
+        every = tuple(widths)
+    except TypeError:
+        raise TypeError(
+            f"`widths` must be a sequence (m_1, …, m_l) of integers, got {widths!r}."
+        ) from None
+    sizes = tuple(require_count(f"widths[{i}]", m) for i, m in enumerate(every))
+    for i, m in enumerate(sizes):
+        require(m < 2**63, f"widths[{i}]", "< 2⁶³", f"{m:.3g}" if m < 10**300 else "more")
     require_count("len(widths)", len(sizes))
     return sizes
 

@@ -1,4 +1,4 @@
-"""The network: an MLP in the NTK parametrisation, and the schedules of its widths.
+"""The network: an MLP in the NTK parametrisation.
 
 It comes as a Flax NNX module (`MLP`) and as a pure function of its parameters (`mlp`).
 
@@ -17,42 +17,12 @@ from flax import nnx
 from jax.lax import Precision
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from ntk_eoc.checks import require, require_count, require_widths, unknown_name
+from ntk_eoc.checks import require, require_count, require_widths
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.jacobian import DEFAULT_MEMORY
 from ntk_eoc.kernels.structured import structured
 
 Params = dict[str, Any]
-DEEPEST = 1_000_000
-
-SCHEDULES: dict[str, Callable[[int, int], int]] = {
-    "constant": lambda k, m: m,
-    "linear": lambda k, m: k * m,
-    "quadratic": lambda k, m: k**2 * m,
-    "cubic": lambda k, m: k**3 * m,
-}
-
-
-def widths(schedule: str, m: int, depth: int, outputs: int = 1) -> tuple[int, ...]:
-    """Return the widths (m_1, …, m_l) of an MLP.
-
-    Args:
-        schedule: "quadratic" (m_k = k² m, the schedule of [C]), "linear" (k m), "constant" (m)
-            or "cubic" (k³ m), for the hidden layers k = 1 … l − 1.
-        m: Width of the first hidden layer.
-        depth: Number l of weight layers.
-        outputs: m_l.
-
-    Raises:
-        ValueError: If the schedule is unknown, a number is not a positive integer, or there would
-            be more than a million layers.
-    """
-    if schedule not in SCHEDULES:
-        raise ValueError(unknown_name("schedule", schedule, SCHEDULES))
-    m, depth = require_count("m", m), require_count("depth", depth)
-    require(depth <= DEEPEST, "depth", f"<= {DEEPEST:,} for a network", depth)
-    hidden = (SCHEDULES[schedule](k, m) for k in range(1, depth))
-    return (*hidden, require_count("outputs", outputs))
 
 
 def _linear(

@@ -11,6 +11,7 @@ import ntk_eoc as ne
 PACKAGE = Path(__file__).parent.parent / "ntk_eoc"
 ORDER = [
     {"checks", "precision", "chebyshev"},
+    {"schedules"},
     {"user_code"},
     {"activations", "gaussian", "estimates"},
     {"eoc"},

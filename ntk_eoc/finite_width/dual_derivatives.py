@@ -1,9 +1,9 @@
-"""T = E[φ̂φ̂'] and D = E[φ̂'φ̂''] of a pair, with first and second derivatives by (q₁, q₂, s).
+"""T = E[φ̂φ̂'] and D = E[φ̂'φ̂''] of a pair, with their derivatives by (log q₁, log q₂, δ), δ = 1 − ρ.
 
-By automatic differentiation of a closed form; without one by a power series in ρ (`dual_series`),
-and for the pairs of a kinked φ that it does not reach by differences (`dual_differences`). First
-and last are taken in (log q₁, log q₂, δ), δ = 1 − ρ, where nothing cancels. By Price's theorem
-∂T/∂s = D: what δ does to T is known from D.
+In these coordinates nothing cancels at small angles, where a kinked φ has derivatives by δ that
+grow beyond all bounds. By automatic differentiation of a closed form; without one by a power series
+in ρ (`dual_series`), and for the pairs of a kinked φ that it does not reach by differences
+(`dual_differences`). By Price's theorem ∂T/∂s = D: what δ does to T is known from D.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ BLOCK = 2**14
 
 
 class Expansion(NamedTuple):
-    """A function of (q₁, q₂, s) at every pair, to second order.
+    """A function of (log q₁, log q₂, δ) at every pair, to second order.
 
     Attributes:
         value: [...].
@@ -98,7 +98,7 @@ def expand_duals(
     q2: Float[np.ndarray, "*pairs"],
     delta: Float[np.ndarray, "*pairs"],
 ) -> tuple[Expansion, Expansion]:
-    """Return T = σ_w² E[φφ'] and D = σ_w² E[φ'φ''] of pairs, to second order in (q₁, q₂, s)."""
+    """Return T = σ_w² E[φφ'] and D = σ_w² E[φ'φ''] of pairs, to second order."""
     act, shape = init.activation, delta.shape
     if delta.size == 0:
         empty = Expansion(np.zeros(shape), np.zeros((*shape, 3)), np.zeros((*shape, 3, 3)))
@@ -108,7 +108,8 @@ def expand_duals(
         both = _in_blocks(act, q1, q2, delta)
     else:
         pairs = pair_series(act, q1, q2, delta)
-        left, both = ~served(pairs), expanded(pairs)
+        left = ~served(pairs)
+        both = tuple(_by_angle(parts, q1, q2, delta) for parts in expanded(pairs))
         if left.any():
             rest = _in_blocks(act, q1[left], q2[left], delta[left])
             for parts, others in zip(both, rest, strict=True):
@@ -137,7 +138,7 @@ def _in_blocks(
 def _by_logarithms(
     act: Activation, q1: np.ndarray, q2: np.ndarray, delta: np.ndarray
 ) -> tuple[Parts, Parts]:
-    """T and D of φ by (log q₁, log q₂, δ), brought to (q₁, q₂, s).
+    """T and D of φ where a closed form or differences give them.
 
     Parallel pairs stay parallel: there the derivatives of D by the angle, infinite for a kinked φ,
     multiply nothing and are 0.
@@ -153,32 +154,20 @@ def _by_logarithms(
     t_y[:, :2], t_y[:, 2] = t_log, -root * d
     t_yy[:, :2, :2], t_yy[:, 2, 2] = t_logs, -root * d_y[:, 2]
     t_yy[:, :2, 2] = t_yy[:, 2, :2] = -root[:, None] * (d[:, None] / 2 + d_y[:, :2])
-    return tuple(  # type: ignore[return-value]
-        _by_entries(q1, q2, 1 - delta, *parts) for parts in ((t, t_y, t_yy), (d, d_y, d_yy))
-    )
+    return (t, t_y, t_yy), (d, d_y, d_yy)
 
 
-def _by_entries(
-    q1: np.ndarray,
-    q2: np.ndarray,
-    rho: np.ndarray,
-    f: np.ndarray,
-    f_y: np.ndarray,
-    f_yy: np.ndarray,
-) -> Parts:
-    """From derivatives by y = (log q₁, log q₂, δ) to those by (q₁, q₂, s), δ = 1 − s/√(q₁q₂)."""
-    root, count = np.sqrt(q1 * q2), f.size
-    chain = np.zeros((count, 3, 3))  # ∂y/∂(q₁, q₂, s)
-    chain[:, 0, 0], chain[:, 1, 1] = 1 / q1, 1 / q2
-    chain[:, 2, 0], chain[:, 2, 1], chain[:, 2, 2] = rho / (2 * q1), rho / (2 * q2), -1 / root
-    bend = np.zeros((count, 3, 3))  # ∂²δ
-    bend[:, 0, 0], bend[:, 1, 1] = -0.75 * rho / q1**2, -0.75 * rho / q2**2
-    bend[:, 0, 1] = bend[:, 1, 0] = -0.25 * rho / (q1 * q2)
-    bend[:, 0, 2] = bend[:, 2, 0] = 0.5 / (q1 * root)
-    bend[:, 1, 2] = bend[:, 2, 1] = 0.5 / (q2 * root)
-    hessian = np.einsum("tai,tab,tbj->tij", chain, f_yy, chain, optimize=True)
-    hessian += f_y[:, 2, None, None] * bend
-    hessian[:, 0, 0] -= f_y[:, 0] / q1**2
-    hessian[:, 1, 1] -= f_y[:, 1] / q2**2
-    gradient = np.einsum("ta,tai->ti", f_y, chain)
-    return f, gradient, hessian
+def _by_angle(parts: Parts, q1: np.ndarray, q2: np.ndarray, delta: np.ndarray) -> Parts:
+    """From derivatives by (q₁, q₂, s) to those by (log q₁, log q₂, δ), s = √(q₁q₂) (1 − δ)."""
+    f, f_q, f_qq = parts
+    root, s = np.sqrt(q1 * q2), np.sqrt(q1 * q2) * (1 - delta)
+    chain = np.zeros((f.size, 3, 3))  # ∂(q₁, q₂, s)
+    chain[:, 0, 0], chain[:, 1, 1] = q1, q2
+    chain[:, 2, 0], chain[:, 2, 1], chain[:, 2, 2] = s / 2, s / 2, -root
+    bend = np.zeros((f.size, 3, 3))  # ∂²s
+    bend[:, :2, :2] = s[:, None, None] / 4
+    bend[:, :2, 2] = bend[:, 2, :2] = -root[:, None] / 2
+    hessian = np.einsum("tai,tab,tbj->tij", chain, f_qq, chain) + f_q[:, 2, None, None] * bend
+    hessian[:, 0, 0] += f_q[:, 0] * q1
+    hessian[:, 1, 1] += f_q[:, 1] * q2
+    return f, np.einsum("ta,tai->ti", f_q, chain), hessian

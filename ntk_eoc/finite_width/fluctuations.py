@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_count, require_widths
-from ntk_eoc.eoc import Init
+from ntk_eoc.eoc import Init, at_edge
+from ntk_eoc.finite_width.gaps import gap_moments
 from ntk_eoc.finite_width.influences import (
     Layer,
     covariance_terms,
@@ -22,13 +24,12 @@ from ntk_eoc.finite_width.influences import (
     neuron_moments,
     share,
 )
-from ntk_eoc.finite_width.limit_path import limit_path
-from ntk_eoc.finite_width.neurons import neuron_lattice
+from ntk_eoc.finite_width.limit_path import limit_path, relative_error
+from ntk_eoc.finite_width.neurons import neuron_lattice, stated_error
 from ntk_eoc.finite_width.sensitivities import gradients
 
 NEURONS = 2**14
-# A stated error is this many standard errors; few neurons have skewed means, hence not two.
-ERRORS = 4.0
+LARGEST = 1e24  # of ‖x‖²/d: its powers are numbers still
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class Fluctuations:
             papers' matrix (divided by n). One column where v_j is exact.
         neurons: Neurons of a layer that stand for its law, over all shifts.
         seed: Of the random shifts.
+        rounding: Relative error of all the rest.
     """
 
     init: Init
@@ -53,6 +55,7 @@ class Fluctuations:
     shares: Float[np.ndarray, "h shifts"]
     neurons: int
     seed: int
+    rounding: float
 
     def __repr__(self) -> str:
         name, shares = self.init.activation.name, ", ".join(f"{v:.4g}" for v in self.layers)
@@ -75,8 +78,9 @@ class Fluctuations:
         square = float(inverse @ self.layers)
         if square == 0:
             return Predicted(0.0, 0.0)
-        errors = _errors(self.shares, axis=1)
-        return Predicted(square**0.5, float(np.linalg.norm(inverse * errors)) / 2 / square**0.5)
+        errors = float(np.linalg.norm(inverse * stated_error(self.shares.T, self.neurons)))
+        value = square**0.5
+        return Predicted(value, float(np.hypot(errors / (2 * value), self.rounding * value)))
 
     @cached_property
     def _covariances(self) -> tuple[np.ndarray, np.ndarray]:
@@ -102,15 +106,15 @@ class Fluctuations:
     def _combined(
         self, widths: Sequence[int], entries: tuple[int, int, int, int]
     ) -> "PredictedArray":
-        a, b, c, d = entries
-        for output in entries:
-            require(0 <= output < self.outputs, "entries", f"outputs < {self.outputs}", entries)
+        require(len(entries) == 4, "entries", "four outputs (a, b, c, d)", entries)
+        a, b, c, d = (require_count("entries", output, least=0) for output in entries)
+        require(max(a, b, c, d) < self.outputs, "entries", f"outputs < {self.outputs}", entries)
         inverse = 1 / hidden_widths(self, widths)
         present = np.array([a == b and c == d, a == c and b == d, a == d and b == c], dtype=float)
         value = np.einsum("h,t,htxy->xy", inverse, present, self._covariances[0])
         squares = np.einsum("h,t,htxy->xy", inverse**2, present, self._covariances[1] ** 2)
-        n = len(self.limit)
-        return PredictedArray(value.reshape(n, n, n, n), np.sqrt(squares).reshape(n, n, n, n))
+        n, errors = len(self.limit), np.sqrt(squares) + self.rounding * np.abs(value)
+        return PredictedArray(value.reshape(n, n, n, n), errors.reshape(n, n, n, n))
 
     def draw(
         self, key: Array, widths: Sequence[int], count: int
@@ -126,7 +130,8 @@ class Predicted(NamedTuple):
 
     Attributes:
         value: The number.
-        error: Its numerical error: four standard errors over the shifts of the lattice.
+        error: Its numerical error: five standard errors over the shifts of the lattice where there
+            is one, more where it has few points, and rounding.
     """
 
     value: float
@@ -141,7 +146,7 @@ class PredictedArray(NamedTuple):
 
 
 def fluctuations(
-    init: Init,
+    init: Init | Activation | str,
     x: Float[ArrayLike, "n d"],
     depth: int,
     outputs: int = 1,
@@ -157,7 +162,7 @@ def fluctuations(
     expectations over a neuron are randomised quasi-Monte Carlo, with its error.
 
     Args:
-        init: Activation and scales.
+        init: Activation and scales; of an activation or its name, its edge of chaos.
         x: Inputs.
         depth: Number l of weight layers; with l = 1, K(θ) = K∞ and the law is 0.
         outputs: k = m_l.
@@ -165,23 +170,27 @@ def fluctuations(
         seed: Of the random shifts.
 
     Raises:
-        ValueError: If a count is not positive or `x` is not [n, d].
+        TypeError, ValueError: If a count is not positive, `x` is not [n, d] or `neurons` are so few
+            that none meets what φ does at these inputs.
         RuntimeError: If JAX's float64 is off.
 
     Source: `docs/finite_width.md`.
     """
+    init, seed = at_edge(init), require_count("seed", seed, least=0)
     depth, outputs = require_count("depth", depth), require_count("outputs", outputs)
     neurons = require_count("neurons", neurons, least=64)
     x = checked_inputs("fluctuations", "x", x)
     path = limit_path(init, x, depth)
     swept = gradients(path)
     parts = tuple(influence_layer(path, gradient, j) for j, gradient in enumerate(swept))
-    rows = [
-        share(part, neuron_moments(init, path, j, neurons, seed), outputs)
-        for j, part in enumerate(parts)
-    ]
+    rows = []
+    for j, part in enumerate(parts):
+        moments = neuron_moments(init, path, j, neurons, seed)
+        gaps = gap_moments(init, path, j, moments, neurons, seed)
+        rows.append(share(part, moments, gaps, outputs))
     shares = np.stack(rows) if rows else np.zeros((0, 1))
-    return Fluctuations(init, outputs, path.kernel[-1], parts, shares, neurons, seed)
+    rounding = relative_error(init, path)
+    return Fluctuations(init, outputs, path.kernel[-1], parts, shares, neurons, seed, rounding)
 
 
 def checked_inputs(function: str, name: str, x: Float[ArrayLike, "n d"]) -> np.ndarray:
@@ -196,10 +205,17 @@ def checked_inputs(function: str, name: str, x: Float[ArrayLike, "n d"]) -> np.n
             f"`{function}` needs float64, but x64 is off: call "
             'jax.config.update("jax_enable_x64", True) at the start of the program.'
         )
-    x = np.asarray(x, dtype=np.float64)
-    require(x.ndim == 2 and x.size > 0, name, "[n, d] with n, d >= 1", x.shape)
-    require(bool(np.isfinite(x).all()), name, "finite", "NaN or infinity")
-    return x
+    try:
+        found = np.asarray(x)
+        require(not np.iscomplexobj(found), name, "real", found.dtype.name)
+        values = found.astype(np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must be an array [n, d] of numbers, got {x!r}.") from None
+    require(values.ndim == 2 and values.size > 0, name, "[n, d] with n, d >= 1", values.shape)
+    require(bool(np.isfinite(values).all()), name, "finite", "NaN or infinity")
+    largest = float((values**2).mean(axis=1).max())
+    require(largest <= LARGEST, name, f"of ‖x‖²/d <= {LARGEST:g}", f"{largest:g}")
+    return values
 
 
 def hidden_widths(f: Fluctuations, widths: Sequence[int]) -> Float[np.ndarray, "h"]:
@@ -208,13 +224,6 @@ def hidden_widths(f: Fluctuations, widths: Sequence[int]) -> Float[np.ndarray, "
     require(len(sizes) == f.depth, "widths", f"(m_1, …, m_l) with l = {f.depth}", tuple(widths))
     require(sizes[-1] == f.outputs, "widths[-1]", f"the {f.outputs} outputs", sizes[-1])
     return np.array(sizes[:-1], dtype=np.float64)
-
-
-def _errors(samples: np.ndarray, axis: int) -> np.ndarray:
-    count = samples.shape[axis]
-    if count == 1:  # exact up to rounding
-        return 1e-12 * np.abs(samples.mean(axis=axis))
-    return ERRORS * samples.std(axis=axis, ddof=1) / count**0.5
 
 
 def _covariance(f: Fluctuations, j: int) -> tuple[np.ndarray, np.ndarray]:
@@ -230,4 +239,4 @@ def _covariance(f: Fluctuations, j: int) -> tuple[np.ndarray, np.ndarray]:
     direct = np.einsum("ip,jq->ijpq", part.signal, part.signal).reshape(1, n * n, n * n)
     crossed = np.einsum("iq,jp->ijpq", part.signal, part.signal).reshape(1, n * n, n * n)
     terms = np.stack([smooth, slopes * direct, slopes * crossed], axis=1)
-    return terms.mean(axis=0), _errors(terms, axis=0)
+    return terms.mean(axis=0), stated_error(terms, f.neurons)

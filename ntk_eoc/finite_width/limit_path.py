@@ -14,8 +14,11 @@ from ntk_eoc.finite_width.dual_derivatives import (
     PARALLEL,
     Expansion,
     expand_duals,
+    has_closed_form,
     mean_products,
 )
+
+_NOTHING = 1e-60  # of the largest variance
 
 
 class LimitPath(NamedTuple):
@@ -26,7 +29,7 @@ class LimitPath(NamedTuple):
         delta: 1 − ρ_k; exactly 0 or 2 for parallel pairs.
         covariance: Σ_k.
         kernel: K_k; the last is K∞.
-        dual: T_k of the hidden layers k = 1 … l − 1, as a function of (q₁, q₂, s).
+        dual: T_k of the hidden layers k = 1 … l − 1, as a function of (log q₁, log q₂, δ).
         slope: D_k of the same.
     """
 
@@ -45,8 +48,9 @@ def _start(x: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
     units[norms == 0, 0] = 1.0
     near = np.stack([((units - u) ** 2).sum(axis=1) / 2 for u in units])
     far = np.stack([((units + u) ** 2).sum(axis=1) / 2 for u in units])
+    q = norms**2 / x.shape[1]
     # A zero input keeps a variance that no sum of the theory notices.
-    return np.maximum(norms**2 / x.shape[1], 1e-30), np.where(near <= 1, near, 2 - far)
+    return np.maximum(q, _NOTHING * (q.max() or 1.0)), np.where(near <= 1, near, 2 - far)
 
 
 def _snapped(delta: np.ndarray) -> np.ndarray:
@@ -79,6 +83,21 @@ def limit_path(init: Init, x: Float[np.ndarray, "n d"], depth: int) -> LimitPath
     for k in range(1, depth):
         kernel[k] += slope.value[k - 1] * kernel[k - 1]
     return LimitPath(variances, deltas, covariance, kernel, dual, slope)
+
+
+def relative_error(init: Init, path: LimitPath) -> float:
+    """Return the relative error of what is computed from the layers, but for that of neurons.
+
+    Of a kinked φ rounding is magnified by 1/θ, θ the least angle; and where it has no closed form
+    there are differences, whose squared steps were measured to leave 4·10⁻⁷ (ReLU's own).
+    """
+    act = init.activation
+    error = 1e-12 if has_closed_form(act) else 1e-10
+    if not act.kinks:
+        return error
+    least = np.minimum(path.delta, 2 - path.delta)
+    angle = float(np.sqrt(2 * least[least > 0].min(initial=1.0)))
+    return error + 1e-15 / angle + (0.0 if has_closed_form(act) else 2e-6)
 
 
 def _symmetric(n: int, values: np.ndarray) -> np.ndarray:

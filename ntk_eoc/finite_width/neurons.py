@@ -16,6 +16,8 @@ from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.grams import gram_root
 
 SHIFTS = 32
+ERRORS = 5.0
+FEW = 2048
 
 
 @cache
@@ -75,6 +77,19 @@ def neuron_values(
     root = gram_root(jnp.asarray(covariance)).factor
     z = jnp.matmul(normals, root, precision=jax.lax.Precision.HIGHEST)
     return init.sigma_w * init.activation(z), init.sigma_w * init.activation.prime(z)
+
+
+def stated_error(samples: Float[np.ndarray, "r *a"], neurons: int) -> Float[np.ndarray, "*a"]:
+    """Return the error that is stated of a mean over the shifts; 0 of one exact number.
+
+    It is `ERRORS` standard errors, and more where a shift has few neurons: their means are skewed,
+    so that 32 of them may hold none of the rare large ones.
+    """
+    count = len(samples)
+    if count == 1:
+        return np.zeros(samples.shape[1:])
+    factor = ERRORS * max(1.0, FEW / neurons) ** 0.5
+    return np.asarray(factor * samples.std(axis=0, ddof=1) / count**0.5)
 
 
 def neuron_lattice(count: int, dims: int, seed: int, j: int) -> tuple[Array, Array]:

@@ -1,7 +1,8 @@
 """Moments of second and fourth order of one neuron at a pair of inputs.
 
-With u = φ̂(z), v = φ̂'(z) at x and u', v' at x': all that variances and means to order 1/m need.
-For φ(s) = a s + b|s| they are orthant moments in closed form, otherwise means over neurons.
+With u = φ̂(z), v = φ̂'(z) at x and u', v' at x': all that variances and means to order 1/m need,
+together with those of the gap d = w u ∓ u'/w (`gaps`). For φ(s) = a s + b|s| they are orthant
+moments in closed form, otherwise means over neurons.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 """How K∞ answers to a change of a layer's covariance: the recursion differentiated, in reverse.
 
-The state of a pair at layer k is y = (q₁, q₂, s, K). V_k(y) is K∞ as a function of it: V_l = K and
-V_k = V_{k+1} ∘ F_k with F_k: q' = E φ̂² + σ_b², s' = T + σ_b², K' = D K + s'.
+The state of a pair at layer k is y = (log q₁, log q₂, δ, K), δ = 1 − ρ. V_k(y) is K∞ as a function
+of it: V_l = K and V_k = V_{k+1} ∘ F_k with F_k: q' = E φ̂² + σ_b², s' = T + σ_b², K' = D K + s'.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from ntk_eoc.finite_width.limit_path import LimitPath
 
 
 class Sensitivity(NamedTuple):
-    """Derivatives of V_k by (q₁, q₂, s, K) at layers k = 2 … l, one sweep for all pairs.
+    """Derivatives of V_k by (log q₁, log q₂, δ, K) at layers k = 2 … l, one sweep for all pairs.
 
     Attributes:
         gradient: ∇V_k; its last entry is B_k, the covariance of the back-propagated signal.
@@ -29,11 +29,14 @@ def gradients(path: LimitPath) -> Float[np.ndarray, "h n n 4"]:
     gradient = np.zeros((*path.dual.value.shape, 4))
     gradient[-1:, ..., 3] = 1.0
     for j in range(len(gradient) - 1, 0, -1):  # from V_{j+2} to V_{j+1}, through layer index j
-        after, before, (square, _) = gradient[j], gradient[j - 1], variance_slopes(path, j)
-        before[..., 0], before[..., 1] = after[..., 0] * square[:, None], after[..., 1] * square
-        before[..., :3] += (after[..., 2] + after[..., 3])[..., None] * path.dual.gradient[j]
-        before[..., :3] += (after[..., 3] * path.kernel[j])[..., None] * path.slope.gradient[j]
-        before[..., 3] = after[..., 3] * path.slope.value[j]
+        after, before, (rise, _) = gradient[j], gradient[j - 1], _variance_slopes(path, j)
+        root, rho = (a[..., 0] for a in _after(path, j))
+        by_angle, by_kernel = after[..., 2], after[..., 3]
+        before[..., :3] = (by_kernel - by_angle / root)[..., None] * path.dual.gradient[j]
+        before[..., :3] += (by_kernel * path.kernel[j])[..., None] * path.slope.gradient[j]
+        before[..., 0] += (after[..., 0] + by_angle * rho / 2) * rise[:, None]
+        before[..., 1] += (after[..., 1] + by_angle * rho / 2) * rise[None, :]
+        before[..., 3] = by_kernel * path.slope.value[j]
     return gradient
 
 
@@ -48,35 +51,59 @@ def sensitivity(path: LimitPath) -> Sensitivity:
     return Sensitivity(gradient, hessian)
 
 
-def variance_slopes(path: LimitPath, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and second derivative of E φ̂² by q at layer index k, [n]: T along (1, 1, 1)."""
+def _variance_slopes(path: LimitPath, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and second derivative of log q' by log q at layer index k, [n]: T along (1, 1, 0)."""
     points = np.arange(path.q.shape[1])
-    first = path.dual.gradient[k][points, points].sum(axis=-1)
-    return first, path.dual.hessian[k][points, points].sum(axis=(-2, -1))
+    first = path.dual.gradient[k][points, points, :2].sum(axis=-1) / path.q[k + 1]
+    second = path.dual.hessian[k][points, points, :2, :2].sum(axis=(-2, -1)) / path.q[k + 1]
+    return first, second - first**2
+
+
+def _logarithms(path: LimitPath, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient [n, n, 3] and diagonal of the Hessian [n, n, 3] of log q₁' + log q₂'."""
+    n = path.q.shape[1]
+    found = np.zeros((2, n, n, 3))
+    for own, one in zip(found, _variance_slopes(path, k), strict=True):
+        own[..., 0], own[..., 1] = one[:, None], one[None, :]
+    return found[0], found[1]
 
 
 def _jacobian(path: LimitPath, k: int) -> np.ndarray:
     """∂F_k, [n, n, 4, 4]."""
-    first, _ = variance_slopes(path, k)
-    n, kernel = len(first), path.kernel[k][..., None]
-    jacobian = np.zeros((n, n, 4, 4))
-    jacobian[..., 0, 0], jacobian[..., 1, 1] = first[:, None], first[None, :]
-    jacobian[..., 2, :3] = path.dual.gradient[k]
-    jacobian[..., 3, :3] = path.dual.gradient[k] + kernel * path.slope.gradient[k]
+    rise, _ = _logarithms(path, k)
+    dual, kernel = path.dual.gradient[k], path.kernel[k][..., None]
+    root, rho = _after(path, k)
+    jacobian = np.zeros((*rise.shape[:2], 4, 4))
+    jacobian[..., 0, 0], jacobian[..., 1, 1] = rise[..., 0], rise[..., 1]
+    jacobian[..., 2, :3] = rho * rise / 2 - dual / root
+    jacobian[..., 3, :3] = dual + kernel * path.slope.gradient[k]
     jacobian[..., 3, 3] = path.slope.value[k]
     return jacobian
 
 
 def _curvature(path: LimitPath, k: int, gradient: np.ndarray) -> np.ndarray:
     """Σ_a ∂V/∂y'_a ∇²F_k^a, [n, n, 4, 4]."""
-    _, second = variance_slopes(path, k)
-    through_dual = (gradient[..., 2] + gradient[..., 3])[..., None, None]
-    through_slope = (gradient[..., 3] * path.kernel[k])[..., None, None]
+    rise, bend = _logarithms(path, k)
+    root, rho = (a[..., None] for a in _after(path, k))
+    dual = path.dual.gradient[k]
+    crossed = dual[..., :, None] * rise[..., None, :]
+    turn = (crossed + crossed.swapaxes(-1, -2)) / 2 - path.dual.hessian[k]
+    turn = turn / root - rho / 4 * rise[..., :, None] * rise[..., None, :]
+    own = np.eye(3) * bend[..., None, :]
+    turn = turn + rho / 2 * own
     curvature = np.zeros((*gradient.shape, 4))
-    curvature[..., :3, :3] = through_dual * path.dual.hessian[k]
-    curvature[..., :3, :3] += through_slope * path.slope.hessian[k]
-    curvature[..., 0, 0] += gradient[..., 0] * second[:, None]
-    curvature[..., 1, 1] += gradient[..., 1] * second[None, :]
-    mixed = gradient[..., 3, None] * path.slope.gradient[k]
+    by_log, by_angle, by_kernel = gradient[..., :2], gradient[..., 2], gradient[..., 3]
+    curvature[..., :3, :3] = by_angle[..., None, None] * turn
+    curvature[..., :3, :3] += by_kernel[..., None, None] * path.dual.hessian[k]
+    weighted = (by_kernel * path.kernel[k])[..., None, None]
+    curvature[..., :3, :3] += weighted * path.slope.hessian[k]
+    curvature[..., :2, :2] += by_log[..., None, :] * own[..., :2, :2]
+    mixed = by_kernel[..., None] * path.slope.gradient[k]
     curvature[..., 3, :3] = curvature[..., :3, 3] = mixed
     return curvature
+
+
+def _after(path: LimitPath, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """√(q₁'q₂') and ρ' behind layer index k, [n, n, 1]."""
+    root = np.sqrt(np.outer(path.q[k + 1], path.q[k + 1]))
+    return root[..., None], 1 - path.delta[k + 1][..., None]

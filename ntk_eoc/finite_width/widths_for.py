@@ -13,17 +13,20 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from ntk_eoc import estimates
+from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_count, require_number, unknown_name
-from ntk_eoc.eoc import Init
+from ntk_eoc.eoc import Init, at_edge
 from ntk_eoc.finite_width.budgets import BUDGETS, Cost, cheapest, price
 from ntk_eoc.finite_width.draws import as_matrices, layer_draw
 from ntk_eoc.finite_width.fluctuations import Fluctuations, fluctuations
+from ntk_eoc.schedules import widths as scheduled
 
-SCHEDULES = {"quadratic": 2.0, "linear": 1.0, "constant": 0.0}  # m_k = k^p m
+COMPARED = ("quadratic", "linear", "constant")  # schedules
 NORMS = ("operator", "frobenius", "largest")
 LARGEST_WIDTH = 2**31 - 1  # of an array's axis
 _ROUNDS = 4  # of finding a and then the widths
 _FAR = 5.0  # times 1 − P: the share of the draws that tell the derivative of the quantile
+_FEWEST = 3.0  # draws beyond the quantile: with P^draws <= 5 % the largest is above it
 _MEMORY = 2**29  # bytes of the draws of all layers
 
 
@@ -75,7 +78,7 @@ class WidthsFor:
 
 
 def widths_for(
-    init: Init,
+    init: Init | Activation | str,
     x: Float[ArrayLike, "n d"],
     depth: int,
     error: float = 0.05,
@@ -92,7 +95,7 @@ def widths_for(
     To leading order in 1/m: trust it where `error` is small against 1.
 
     Args:
-        init: Activation and scales.
+        init: Activation and scales; of an activation or its name, its edge of chaos.
         x: Inputs.
         depth: Number l of weight layers.
         error: Relative to the same norm of K∞.
@@ -100,11 +103,13 @@ def widths_for(
         budget: What is to be least: hidden neurons, parameters or the flops of a training step.
         outputs: k = m_l.
         norm: Operator norm, Frobenius norm or largest absolute entry.
-        draws: Gaussian matrices drawn to find the quantile; fewer where memory is short.
+        draws: Gaussian matrices drawn to find the quantile; fewer where memory is short. With
+            fewer than 3/(1 − probability) nothing bounds it from above.
         seed: Of the draws.
 
     Raises:
-        ValueError: If an argument is out of range, K∞ is 0, or no width below 2³¹ is enough.
+        TypeError, ValueError: If an argument is out of range, K∞ is 0, the draws do not reach the
+            quantile, or no width below 2³¹ is enough.
         RuntimeError: If JAX's float64 is off.
 
     Source: `docs/finite_width.md`.
@@ -114,19 +119,25 @@ def widths_for(
     for name, value, known in (("norm", norm, NORMS), ("budget", budget, BUDGETS)):
         if value not in known:
             raise ValueError(unknown_name(name, value, known))
+    init, draws = at_edge(init), require_count("draws", draws, least=100)
     law = fluctuations(init, x, depth, outputs, seed=seed)
     size = len(law.limit) * outputs
     rounding = 4 * size * float(np.finfo(np.float64).eps)
     require(error >= rounding, "error", f">= {rounding:.1g}, the rounding of K in float64", error)
-    require(bool(law.limit.max() > 1e-25), "x", "such that K∞ is not 0", x)
+    vanishes = init.sigma_b == 0 and not np.any(x) and float(init.activation(0.0)) == 0
+    require(not vanishes, "x", "such that K∞ is not 0", "zeros")
     cost = BUDGETS[budget](np.asarray(x).shape[1], law.depth, outputs, init.sigma_b > 0)
     if law.depth == 1:
         best = Choice((outputs,), price(cost, np.zeros(0)), estimates.Quantile(0.0, 0.0, 0.0, 0))
-        none = dict.fromkeys(SCHEDULES, best)
+        none = dict.fromkeys(COMPARED, best)
         return WidthsFor(best, none, error, probability, norm, budget, law)
-    drawn = _layer_draws(law, require_count("draws", draws, least=100), seed)
+    drawn = _layer_draws(law, draws, seed)
+    most = 1 - _FEWEST / len(drawn)
+    require(
+        probability <= most, "probability", f"<= {most:.6g} with {len(drawn)} draws", probability
+    )
     tail = _Tail(drawn, relative_to(law.limit, norm, outputs), norm, probability)
-    shapes = {name: np.arange(1, law.depth) ** power for name, power in SCHEDULES.items()}
+    shapes = {name: np.array(scheduled(name, 1, law.depth)[:-1], float) for name in COMPARED}
     schedules = {name: _scaled(tail, cost, shape, error) for name, shape in shapes.items()}
     best = _scaled(tail, cost, _best_shape(tail, cost, law.layers, error), error)
     return WidthsFor(best, schedules, error, probability, norm, budget, law)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_eoc import data
+from ntk_eoc import data, schedules
 from ntk_eoc.activations import activation
 from ntk_eoc.checks import require
 from ntk_eoc.eoc import Init, summarise
@@ -25,7 +25,6 @@ UNITS = {
     "parameters": "parameters",
     "flops": "flops of a training step, per input",
 }
-SCHEDULES = {"quadratic": "k² m", "linear": "k m", "constant": "m"}
 
 
 class Question(NamedTuple):
@@ -82,7 +81,7 @@ def describe(question: Question, init: Init, found: WidthsFor) -> str:
     ]
     for name, choice in found.schedules.items():
         ratio = choice.cost / found.best.cost
-        lines.append(f"{SCHEDULES[name]:<16}{_listed(choice)}: {ratio:.3g} times the cost")
+        lines.append(f"{schedules.WORDS[name]:<16}{_listed(choice)}: {ratio:.3g} times the cost")
     return "\n".join(lines)
 
 

@@ -68,7 +68,7 @@ def test_exact_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"`error` must be >= 2.7e-15|`error` must be >= 3e-15"):
         ne.widths_for(RELU, x, 3, error=1e-16)
     with pytest.raises(ValueError, match=r"`error` must be >= .* for widths below 2³¹, got 1e-08"):
-        ne.widths_for(RELU, x, 3, error=1e-8, draws=200)
+        ne.widths_for(RELU, x, 3, error=1e-8, draws=300)
     with pytest.raises(ValueError, match=r"`probability` must be between 0 and 1, got 1.0"):
         ne.widths_for(RELU, x, 3, probability=1.0)
     with pytest.raises(ValueError, match=r"`budget` must be one of flops, neurons, parameters"):
