@@ -14,7 +14,10 @@ from ntk_eoc.checks import require
 from ntk_eoc.estimates import Estimate, Exponent, Quantile
 from ntk_eoc.sweeps.files import write_whole
 
-HEAD = re.compile(r"<!-- written by `ntk-eoc figures` from (\S+\.toml); .*; text (\w{12}) -->")
+HEAD = re.compile(
+    r"<!-- written by `(?:ntk-eoc figures` from |python benchmarks/)(\S+\.(?:toml|py))`?; .*; "
+    r"text (\w{12}) -->"
+)
 
 
 @dataclass(frozen=True)
@@ -129,19 +132,23 @@ def _parts(value: Any) -> dict[str, Any]:
 
 
 def write(
-    tables: Mapping[str, Table], folder: Path, name: str, config: str, origin: str
+    tables: Mapping[str, Table], folder: Path, name: str, source: str, origin: str
 ) -> list[Path]:
     """Write NAME_KEY.md and NAME_KEY.csv of every table; return the paths.
 
-    The first line of the Markdown names the config and the records it was made of, and a hash of
-    the text below, so that a number changed by hand is found out.
+    The first line of the Markdown names the source, a config or a file of `benchmarks`, the records
+    or the machine that it was made of, and a hash of the text below, so that a number changed by
+    hand is found out.
     """
+    by = f"`ntk-eoc figures` from {source}"
+    if source.endswith(".py"):
+        by = f"`python benchmarks/{source}`"
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for key, table in tables.items():
         text = markdown(table)
         mark = hashlib.sha256(text.encode()).hexdigest()[:12]
-        head = f"<!-- written by `ntk-eoc figures` from {config}; {origin}; text {mark} -->\n"
+        head = f"<!-- written by {by}; {origin}; text {mark} -->\n"
         path = folder / "_".join(filter(None, (name, key)))
         for suffix, content in ((".md", head + text), (".csv", comma_separated(table))):
             file = path.with_name(path.name + suffix)
