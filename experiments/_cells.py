@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_serializer, model_validator
 
 import ntk_eoc as ne
-from ntk_eoc import data, schedules
+from ntk_eoc import data, layer_widths
 from ntk_eoc.checks import unknown_name
 from ntk_eoc.eoc import special_points
 from ntk_eoc.spectra import two_layer
@@ -72,7 +72,7 @@ def with_a_bound(name: str) -> ne.AbsLinear:
 
 
 Activation = Annotated[str, accepted_by(activation)]
-Schedule = Annotated[str, one_of("schedule", schedules.POWERS)]
+Schedule = Annotated[str, one_of("schedule", layer_widths.POWERS)]
 OutputWeights = Annotated[str, one_of("output_weights", two_layer.WEIGHTS)]
 INPUTS = (*two_layer.ENTRIES, "digits")
 Inputs = Annotated[str, one_of("inputs", INPUTS)]

@@ -48,7 +48,7 @@ each with one meaning, stand in a table at the head of `docs/theory.md`.
 Imports go one way; a module sees only those on its own line and on the lines above:
 
     checks · precision · chebyshev               one grammar for bad input; float64; interpolation
-    schedules                                    widths by name
+    layer_widths                                 m_k by the name of a schedule
     user_code                                    FILE.py:NAME, and what of it a result rests on
     activations · gaussian · estimates           φ, Gaussian integrals, statistics
     eoc                                          Init, the curve, its points, depth scales
@@ -85,8 +85,8 @@ if TYPE_CHECKING:
     from ntk_eoc.kernels.matrix import ntk_matrix, with_outputs
     from ntk_eoc.kernels.sampled import ntk_sampled
     from ntk_eoc.kernels.vector_product import ntk_vector_product
+    from ntk_eoc.layer_widths import widths
     from ntk_eoc.network import MLP, draw_params, functional, mlp, ntk_structured
-    from ntk_eoc.schedules import widths
     from ntk_eoc.spectra.densities import marchenko_pastur
     from ntk_eoc.spectra.free_convolution import free_multiplicative_convolution, gram_law
     from ntk_eoc.spectra.laws import SpectralLaw
@@ -127,7 +127,7 @@ _HOME = {
     "draw_params": "network",
     "functional": "network",
     "mlp": "network",
-    "widths": "schedules",
+    "widths": "layer_widths",
     "normalise": "data",
 }
 

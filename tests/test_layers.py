@@ -11,7 +11,7 @@ import ntk_eoc as ne
 PACKAGE = Path(__file__).parent.parent / "ntk_eoc"
 ORDER = [
     {"checks", "precision", "chebyshev"},
-    {"schedules"},
+    {"layer_widths"},
     {"user_code"},
     {"activations", "gaussian", "estimates"},
     {"eoc"},

@@ -2,15 +2,22 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 THREADS, THREADS_A_CPU = 8, 4  # of one process with JAX, about
 MOST_TRIED, STACK = 1000, 2**16
 Flag = Annotated[bool, Parameter(show_default=False)]
+
+
+def _whole(_: Any, tokens: Sequence[Any]) -> int:
+    return int(tokens[0].value)  # cyclopts itself rounds 2.5 to 2
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
 
 
 def keep_compilations() -> None:

@@ -4,25 +4,25 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ntk_eoc.commands.start import Flag, numerical
+from ntk_eoc.commands.start import Flag, Whole, numerical
 
 
 def widths(
     activation: str,
     *,
-    depth: int = 4,
+    depth: Whole = 4,
     data: str = "sphere:32",
-    n: int = 12,
+    n: Whole = 12,
     within: Annotated[float, Parameter(name="--error")] = 0.05,
     probability: float = 0.99,
     budget: Literal["neurons", "parameters", "flops"] = "neurons",
     norm: Literal["operator", "frobenius", "largest"] = "operator",
-    outputs: int = 1,
+    outputs: Whole = 1,
     sigma_b: float | None = None,
     q: float | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     check: Flag = False,
-    networks: int = 200,
+    networks: Whole = 200,
 ) -> None:
     """Say how wide a network must be for its kernel to be within an error of the limit.
 
@@ -58,8 +58,10 @@ def widths(
         How many --check draws.
     """
     with numerical():
+        from ntk_eoc.checks import require_count
         from ntk_eoc.report import widths_card
 
+        require_count("networks", networks)
         question = widths_card.Question(
             activation, depth, data, n, within, probability, budget, norm, outputs, sigma_b, q, seed
         )

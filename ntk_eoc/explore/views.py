@@ -19,8 +19,8 @@ from ntk_eoc.eoc import Init, activation_class, edge_of_chaos, special_points
 from ntk_eoc.finite_width.fluctuations import fluctuations
 from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite
 from ntk_eoc.kernels.sampled import ntk_sampled
+from ntk_eoc.layer_widths import widths
 from ntk_eoc.report import style, vector
-from ntk_eoc.schedules import widths
 from ntk_eoc.spectra.quadratic_scaling_law import quadratic_scaling_law
 
 POINTS = 8

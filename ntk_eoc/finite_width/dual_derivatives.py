@@ -109,7 +109,8 @@ def expand_duals(
     else:
         pairs = pair_series(act, q1, q2, delta)
         left = ~served(pairs)
-        both = tuple(_by_angle(parts, q1, q2, delta) for parts in expanded(pairs))
+        dual, slope = expanded(pairs)
+        both = _by_angle(dual, q1, q2, delta), _by_angle(slope, q1, q2, delta)
         if left.any():
             rest = _in_blocks(act, q1[left], q2[left], delta[left])
             for parts, others in zip(both, rest, strict=True):

@@ -165,14 +165,14 @@ def _by_arcs(
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     totals = [np.zeros(len(q1)) for _ in range(5)]
     for half in (0.0, np.pi):
-        for low, high in ((theta - np.pi / 2, np.pi / 2), (np.pi / 2, np.pi / 2 + theta)):
-            t = half + (high + low) / 2 + (high - low) / 2 * nodes
-            u, v = [], []
-            for q, cosine in ((q1, np.cos(t)), (q2, np.cos(t - theta))):
-                v.append(init.sigma_w * np.asarray(init.activation.prime(cosine)))
-                u.append(np.sqrt(q)[:, None] * v[-1] * cosine)
-            d = weight[:, None] * u[0] - (sign / weight)[:, None] * u[1]
-            length = (high - low)[:, 0] / 2 / (2 * np.pi)
-            for total, part in zip(totals, _products(*u, *v, d), strict=True):
-                total += length * (part @ weights)
+        # From the zero of one cosine to that of the other, and back.
+        for middle, length in ((theta / 2, np.pi - theta), (theta / 2 + np.pi / 2, theta)):
+            t = half + middle + length / 2 * nodes
+            one, two = np.cos(t), np.cos(t - theta)
+            v1, v2 = (init.sigma_w * np.asarray(init.activation.prime(z)) for z in (one, two))
+            u1, u2 = np.sqrt(q1)[:, None] * v1 * one, np.sqrt(q2)[:, None] * v2 * two
+            d = weight[:, None] * u1 - (sign / weight)[:, None] * u2
+            share = length[:, 0] / (4 * np.pi)
+            for total, part in zip(totals, _products(u1, u2, v1, v2, d), strict=True):
+                total += share * (part @ weights)
     return tuple(total * moment for total, moment in zip(totals, (8, 8, 8, 8, 2), strict=True))

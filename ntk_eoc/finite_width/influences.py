@@ -114,7 +114,7 @@ def mean_square(part: Layer, moments: PairMoments, gaps: GapMoments) -> Float[np
     a1, a2, apart = part.own[None], part.own.T[None], part.apart[None]
     signal, slope, center = part.signal[None], (part.kernel * part.signal)[None], part.center[None]
     u2, u4, u2_u2, u_u, v_v = (getattr(moments, f) for f in ("u2", "u4", "u2_u2", "u_u", "v_v"))
-    gap = mean_square_gap(Gap(part.weight, part.sign), u2, u_u)
+    gap = mean_square_gap(Gap(np.asarray(part.weight), np.asarray(part.sign)), u2, u_u)
     mean = a1 * u2[:, :, None] + a2 * u2[:, None, :] + apart * gap + signal * u_u + slope * v_v
     squares = a1**2 * u4[:, :, None] + a2**2 * u4[:, None, :] + apart**2 * gaps.d4
     squares = squares + signal**2 * u2_u2 + slope**2 * moments.v2_v2

@@ -19,7 +19,7 @@ from ntk_eoc.eoc import Init, at_edge
 from ntk_eoc.finite_width.budgets import BUDGETS, Cost, cheapest, price
 from ntk_eoc.finite_width.draws import as_matrices, layer_draw
 from ntk_eoc.finite_width.fluctuations import Fluctuations, fluctuations
-from ntk_eoc.schedules import widths as scheduled
+from ntk_eoc.layer_widths import widths as scheduled
 
 COMPARED = ("quadratic", "linear", "constant")  # schedules
 NORMS = ("operator", "frobenius", "largest")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_eoc import data, schedules
+from ntk_eoc import data, layer_widths
 from ntk_eoc.activations import activation
 from ntk_eoc.checks import require
 from ntk_eoc.eoc import Init, summarise
@@ -81,7 +81,7 @@ def describe(question: Question, init: Init, found: WidthsFor) -> str:
     ]
     for name, choice in found.schedules.items():
         ratio = choice.cost / found.best.cost
-        lines.append(f"{schedules.WORDS[name]:<16}{_listed(choice)}: {ratio:.3g} times the cost")
+        lines.append(f"{layer_widths.WORDS[name]:<16}{_listed(choice)}: {ratio:.3g} times the cost")
     return "\n".join(lines)
 
 

@@ -19,17 +19,35 @@ TANH = ne.Init(ne.activation("tanh"), 1.3, 0.5)
 
 @pytest.mark.parametrize(("a", "b", "limit", "means"), PUBLISHED)
 def test_within_error_published_means(a, b, limit, means):
-    """Within 2 of their standard errors, 0.001 each, plus 3/n² for the order that is left out.
+    """Within 4 of their stated standard errors, 0.001 each, plus 3/n² for the order left out.
 
-    Three of the four are within one of them; ReLU at n = 80 is off by 0.00165, which one of them
-    plus 3/n² misses by 0.0002: of four means one is beyond one standard error as often as not.
+    Networks of these widths have other means: `python benchmarks/mean_shift.py` finds the published
+    ones off by up to 3 of these errors, either way, and the law within its next order.
     """
     init = ne.Init(ne.abs_linear(a, b), 2**0.5)
     kernel = float(ne.ntk_infinite(init, X[:1], X[1:], 4)[0, 0])
     assert abs(kernel - limit) < 1e-6
     for n, mean in means.items():
         shift = ne.mean_shift(init, X[:1], X[1:], 4, (n, n, n, 1))
-        assert abs(kernel + shift[0, 0] - mean) < 2 * 0.001 + 3 / n**2
+        assert abs(kernel + shift[0, 0] - mean) < 4 * 0.001 + 3 / n**2
+
+
+# Means of 5.4 and 1.2 million networks, half of the first by automatic differentiation of drawn
+# weights, the rest by `ntk_sampled`, and their standard errors.
+SAMPLED = [
+    (0.5, 0.5, {20: (0.93771, 0.00028), 80: (0.98362, 0.00028)}),
+    (0.55, 0.45, {20: (0.63844, 0.00027), 80: (0.68103, 0.00027)}),
+]
+
+
+@pytest.mark.parametrize(("a", "b", "means"), SAMPLED)
+def test_within_error_means_of_networks(a, b, means):
+    """Within 4 standard errors plus 1/n²."""
+    init = ne.Init(ne.abs_linear(a, b), 2**0.5)
+    kernel = float(ne.ntk_infinite(init, X[:1], X[1:], 4)[0, 0])
+    for n, (mean, error) in means.items():
+        shift = ne.mean_shift(init, X[:1], X[1:], 4, (n, n, n, 1))
+        assert abs(kernel + shift[0, 0] - mean) < 4 * error + 1 / n**2
 
 
 @pytest.mark.parametrize("init", [ne.edge_of_chaos("relu"), TANH], ids=["relu", "tanh"])

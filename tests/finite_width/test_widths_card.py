@@ -1,10 +1,10 @@
 """`ntk-eoc widths` prints its card and checks the promise."""
 
-import subprocess
 import sys
 
 import pytest
 
+from ntk_eoc import cli
 from ntk_eoc.report import widths_card
 
 
@@ -29,10 +29,32 @@ def test_exact_interval_of_a_proportion(kept, low, high):
     assert widths_card.wilson(kept, 100) == pytest.approx((low, high), abs=2e-4)
 
 
-def test_exact_bad_input_is_one_line():
-    command = [sys.executable, "-m", "ntk_eoc", "widths", "relu", "--depth", "3"]
-    command += ["--data", "sphere:8", "--n", "4", "--error", "1e-17"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert ran.returncode == 2
-    assert ran.stderr.startswith("error: `error` must be >= ")
-    assert ran.stderr.count("\n") == 1
+WRONG = {
+    ("--error", "1e-17"): "`error` must be >= ",
+    ("--error", "1e-9"): "`error` must be >= ",
+    ("--probability", "1"): "`probability` must be between 0 and 1, got 1.0.",
+    ("--probability", "0.99999"): "`probability` must be <= ",
+    ("--norm", "spectral"): 'Invalid value "spectral" for --norm. Choose from: ',
+    ("--budget", "cost"): 'Invalid value "cost" for --budget. Choose from: ',
+    ("--outputs", "0"): "`outputs` must be >= 1, got 0.",
+    ("--depth", "0"): "`depth` must be >= 1, got 0.",
+    ("--depth", "2.5"): 'Invalid value "2.5" for --depth',
+    ("--n", "0"): "`n` must be >= 1, got 0.",
+    ("--check", "--networks", "0"): "`networks` must be >= 1, got 0.",
+}
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_exact_bad_input_is_one_line(words, monkeypatch, capsys):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")  # which the command line sets, for good
+    asked = {"--depth": "3", "--data": "sphere:8", "--n": "4"}
+    asked = {flag: value for flag, value in asked.items() if flag not in words}
+    given = [word for pair in asked.items() for word in pair]
+    monkeypatch.setattr(sys, "argv", ["ntk-eoc", "widths", "relu", *given, *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr()
+    assert ended.value.code == 2
+    assert told.err.startswith(f"error: {WRONG[words]}")
+    assert told.err.count("\n") == 1
+    assert not told.out

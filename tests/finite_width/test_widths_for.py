@@ -73,5 +73,11 @@ def test_exact_bad_input_is_refused():
         ne.widths_for(RELU, x, 3, probability=1.0)
     with pytest.raises(ValueError, match=r"`budget` must be one of flops, neurons, parameters"):
         ne.widths_for(RELU, x, 3, budget="flop")
-    with pytest.raises(ValueError, match=r"`x` must be such that K∞ is not 0"):
-        ne.widths_for(RELU, 0 * x, 3, draws=200)
+    with pytest.raises(ValueError, match=r"`norm` must be one of frobenius, largest, operator"):
+        ne.widths_for(RELU, x, 3, norm="spectral")
+    with pytest.raises(ValueError, match=r"`x` must be such that K∞ is not 0, got 'zeros'"):
+        ne.widths_for(RELU, 0 * x, 3)
+    with pytest.raises(ValueError, match=r"`probability` must be <= 0.985 with 200 draws"):
+        ne.widths_for(RELU, x, 3, draws=200)
+    tiny, plain = (ne.widths_for(RELU, c * x, 3, 0.2, 0.9, draws=300) for c in (1e-20, 1.0))
+    assert tiny.widths == plain.widths
