@@ -14,7 +14,11 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 
 
 def _whole(_: Any, tokens: Sequence[Any]) -> int:
-    return int(tokens[0].value)  # cyclopts itself rounds 2.5 to 2
+    """An integer; cyclopts itself rounds 2.5 to 2."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"it must be an integer, got {tokens[0].value!r}.") from None
 
 
 Whole = Annotated[int, Parameter(converter=_whole)]

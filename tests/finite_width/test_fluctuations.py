@@ -284,25 +284,12 @@ def test_exact_bad_input_is_refused():
         f.frobenius((3, 3, 1))
     with pytest.raises(ValueError, match=r"`widths\[-1\]` must be the 1 outputs, got 2"):
         f.frobenius((3, 2))
-    for widths, told in (
-        (5, r"`widths` must be a sequence \(m_1, …, m_l\) of integers, got 5"),
-        ((10**400, 1), r"`widths\[0\]` must be < 2⁶³, got 'more'"),
-        ((2.5, 1), r"`widths\[0\]` must be an integer >= 1, got 2.5"),
-        ((float("nan"), 1), r"`widths\[0\]` must be an integer >= 1, got nan"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=told):
-            f.frobenius(widths)
+    with pytest.raises(ValueError, match=r"`widths\[0\]` must be < 2⁶³, got 'more'"):
+        f.frobenius((10**400, 1))
     with pytest.raises(ValueError, match=r"`entries` must be outputs < 1"):
         f.covariance((3, 1), (0, 0, 1, 1))
-    with pytest.raises(ValueError, match=r"`entries` must be four outputs"):
-        f.covariance((3, 1), (0, 0, 0))
-    for wrong, told in (
-        ("abc", r"`x` must be an array \[n, d\] of numbers, got 'abc'"),
-        (x + 1j, "`x` must be real, got 'complex128'"),
-        (1e13 * x, r"`x` must be of ‖x‖²/d <= 1e\+24"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=told):
-            ne.fluctuations(RELU, wrong, 2)
+    with pytest.raises(ValueError, match=r"`x` must be of ‖x‖²/d <= 1e\+24"):
+        ne.fluctuations(RELU, 1e13 * x, 2)
     with pytest.raises(ValueError, match="`seed` must be >= 0, got -1"):
         ne.fluctuations(TANH, x, 2, seed=-1)
     with pytest.raises(ValueError, match="`neurons` must be more, or ‖x‖²/d smaller: layer 1 has"):

@@ -38,7 +38,7 @@ WRONG = {
     ("--budget", "cost"): 'Invalid value "cost" for --budget. Choose from: ',
     ("--outputs", "0"): "`outputs` must be >= 1, got 0.",
     ("--depth", "0"): "`depth` must be >= 1, got 0.",
-    ("--depth", "2.5"): 'Invalid value "2.5" for --depth',
+    ("--depth", "2.5"): "Invalid value for --depth: it must be an integer, got '2.5'.",
     ("--n", "0"): "`n` must be >= 1, got 0.",
     ("--check", "--networks", "0"): "`networks` must be >= 1, got 0.",
 }
