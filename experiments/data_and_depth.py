@@ -203,8 +203,7 @@ def draw(records: Records) -> Figure:
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1)
     style.letter(axes)
     note = "computed law of K(θ) − K∞, widths k² m; bars: 95 % over data sets of one kind"
-    circle = "φ(s) = s cos t + |s| sin t"
-    style.footnote(figure, note, circle, "[C]'s factor Δ⁻² would be 194 in (a) and (b)")
+    style.footnote(figure, note, "φ(s) = s cos t + |s| sin t")
     return figure
 
 
