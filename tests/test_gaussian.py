@@ -46,25 +46,32 @@ def check_against_reference(name, triples, count=0):
             assert error <= 10 * float(integral.error[i]), (name, slope, triple)
 
 
-@pytest.mark.parametrize("spread", [0.1, 0.7, 1.0, 2.0, 10.0])
-def test_exact_bump_on_a_line_smoothed_on_its_own_scale(spread):
-    """φ = s + h e^{−(s−c)²/w²} in closed form, where √q₂ sin θ is `spread` times w.
+@pytest.mark.parametrize(("c", "w"), [(1.522, 0.00353), (0.109, 0.00113), (-0.0012, 5e-6)])
+def test_exact_bump_on_a_line_smoothed_on_its_own_scale(c, w):
+    """φ = s + h e^{−(s−c)²/w²} in closed form, where √q₂ sin θ is 0 to 10 times w.
 
-    What the inner integral leaves of the bump is wider than the bump and than the smoothing.
+    What the inner integral leaves of the bump is wider than the bump and than the smoothing. A
+    bump that few points hit must not make φ odd.
     """
-    c, w, h, q = 1.522, 0.00353, 0.387, np.array([24.3, 16.3])
+    h, q1, q2 = 0.387, 24.3, 16.3
     act = Activation("bump", lambda s: s + h * jnp.exp(-(((s - c) / w) ** 2)))
-    delta = delta_of(spread * w / q[1] ** 0.5)
-    found = dual_prime(act, q[:1], q[1], delta)
-    wide = w**2 + 2 * q
-    alone = h * w / wide**0.5 * np.exp(-(c**2) / wide) * 2 * c / wide  # E of the bump's slope
-    across = (1 - delta) * np.sqrt(q[0] * q[1])
-    smoothed = np.array([[q[0], across], [across, q[1]]]) + w**2 / 2 * np.eye(2)
-    inverse = np.linalg.inv(smoothed)
-    pull = inverse @ [c, c]
-    both = h**2 * w**2 / 2 / np.linalg.det(smoothed) ** 0.5 * np.exp(-0.5 * c * pull.sum())
-    exact = 1 + alone.sum() + both * (pull[0] * pull[1] - inverse[0, 1])
-    assert abs(float(found.value[0]) - exact) <= min(10 * float(found.error[0]), 5e-12)
+    deltas = [delta_of(spread * w / q2**0.5) for spread in (0, 0.1, 0.7, 1, 2, 10)]
+    found = dual_prime(act, q1, q2, np.array(deltas))
+    scale = 1 + h**2 / w / 30  # of E φ'(√q z)²
+    for value, claimed, delta in zip(*map(np.asarray, found), deltas, strict=True):
+        with mp.workdps(40):
+            wide = mp.mpf(w) ** 2 / 2
+            across = (1 - mp.mpf(delta)) * mp.sqrt(q1) * mp.sqrt(q2)
+            smoothed = mp.matrix([[q1 + wide, across], [across, q2 + wide]])
+            inverse = smoothed**-1
+            pull = inverse * mp.matrix([c, c])
+            both = h**2 * wide / mp.sqrt(mp.det(smoothed))
+            both *= mp.exp(-mp.mpf(c) * (pull[0] + pull[1]) / 2)
+            both *= pull[0] * pull[1] - inverse[0, 1]
+            alone = [h * w * c * mp.exp(-(mp.mpf(c) ** 2) / d) * 2 / d ** mp.mpf(1.5)
+                     for d in (2 * (wide + q) for q in (q1, q2))]  # fmt: skip
+            error = abs(mp.mpf(float(value)) - (1 + sum(alone) + both))
+        assert error <= min(10 * float(claimed), 5e-12 * scale)
 
 
 @pytest.mark.parametrize("name", ["hard_tanh", "tanh"])

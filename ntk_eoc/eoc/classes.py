@@ -1,5 +1,6 @@
 """The class of an activation, which decides the deep limit of its kernel."""
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -7,7 +8,8 @@ import numpy as np
 from ntk_eoc.activations import AbsLinear, Activation
 from ntk_eoc.eoc.curve import EdgeCurve, edge_curve, largest_variance
 from ntk_eoc.gaussian import plan
-from ntk_eoc.gaussian.evaluate import check_slope, sample
+from ntk_eoc.gaussian.evaluate import check_slope
+from ntk_eoc.gaussian.resolution import resolution_of
 
 Class = Literal["scale-invariant", "kinked", "smooth"]
 
@@ -42,12 +44,16 @@ def is_marginal(curve: EdgeCurve) -> bool:
     return bool((np.abs(curve.chi_parallel - 1) <= 10 * curve.chi_error).all())
 
 
+@cache
 def is_linear(act: Activation) -> bool:
     """Return whether φ(s) = a s + b, of which a deep network has the kernel of a shallow one."""
     if isinstance(act, AbsLinear):
         return act.b == 0
     check_slope(act)
-    value, slope = sample(act)
-    # The values too: stairs on a line have its slope.
-    bend, rounding = np.abs(np.diff(value, 2)).max(), 1e-13 * np.abs(value).max()
-    return bool(np.ptp(slope) <= 1e-13 * np.abs(slope).max() and bend <= rounding)
+    # A scan, for narrow features; the values too: stairs on a line have its slope.
+    scan = resolution_of(act, 30.0)
+    value, slope = scan.values
+    middle = scan.s.size // 2
+    line = value[middle] + slope[middle] * scan.s
+    straight = np.abs(value - line).max() <= 1e-13 * np.abs(value).max()
+    return bool(straight and np.ptp(slope) <= 1e-13 * np.abs(slope).max())

@@ -39,6 +39,17 @@ class Resolution:
     grid: np.ndarray
     largest: np.ndarray
 
+    def parity(self) -> int:
+        """Return +1 for even φ, −1 for odd φ, else 0, by all points of the scan but 0, a kink's."""
+        right = self.s > 0
+        for sign in (-1, 1):
+            if all(
+                bool((np.abs(y - flip * y[::-1]) <= 1e-15 * np.abs(y))[right].all())
+                for y, flip in zip(self.values, (sign, -sign), strict=True)
+            ):
+                return sign
+        return 0
+
     def coefficients(self, a: float, b: np.ndarray) -> np.ndarray:
         """Chebyshev coefficients [2, panels, DEGREE + 1] of φ and φ' on [a, b_i]; at most 16."""
         ends = np.concatenate([b, np.full(16 - b.size, b[-1])])
