@@ -46,6 +46,28 @@ def check_against_reference(name, triples, count=0):
             assert error <= 10 * float(integral.error[i]), (name, slope, triple)
 
 
+def of_two_bumps(c, w, q1, q2, delta):
+    """E b(y₁) b(y₂) of b = e^{−(s−c)²/w²}, and S⁻¹(c, c) and S⁻¹, S = Cov y + w²/2."""
+    wide = mp.mpf(w) ** 2 / 2
+    across = (1 - mp.mpf(delta)) * mp.sqrt(q1) * mp.sqrt(q2)
+    smoothed = mp.matrix([[q1 + wide, across], [across, q2 + wide]])
+    inverse = smoothed**-1
+    pull = inverse * mp.matrix([c, c])
+    both = wide / mp.sqrt(mp.det(smoothed)) * mp.exp(-mp.mpf(c) * (pull[0] + pull[1]) / 2)
+    return both, pull, inverse
+
+
+def test_exact_slope_that_is_rounding_wherever_it_is_sampled():
+    """φ = erf(k (s − c)): with a slope of width 1/k, no point of a range's search met it."""
+    k, c, q1, q2, deltas = 25_000.0, -1.8384, 0.974, 1.315, [0.0, 0.0447, 1.0]
+    act = Activation("step", lambda s: jax.scipy.special.erf(k * (s - c)))
+    found = dual_prime(act, q1, q2, np.array(deltas))
+    for value, claimed, delta in zip(*map(np.asarray, found), deltas, strict=True):
+        with mp.workdps(40):
+            exact = 4 * k**2 / mp.pi * of_two_bumps(c, 1 / k, q1, q2, delta)[0]
+        assert abs(value - float(exact)) <= 10 * claimed <= 1e-7
+
+
 @pytest.mark.parametrize(("c", "w"), [(1.522, 0.00353), (0.109, 0.00113), (-0.0012, 5e-6)])
 def test_exact_bump_on_a_line_smoothed_on_its_own_scale(c, w):
     """φ = s + h e^{−(s−c)²/w²} in closed form, where √q₂ sin θ is 0 to 10 times w.
@@ -60,16 +82,10 @@ def test_exact_bump_on_a_line_smoothed_on_its_own_scale(c, w):
     scale = 1 + h**2 / w / 30  # of E φ'(√q z)²
     for value, claimed, delta in zip(*map(np.asarray, found), deltas, strict=True):
         with mp.workdps(40):
-            wide = mp.mpf(w) ** 2 / 2
-            across = (1 - mp.mpf(delta)) * mp.sqrt(q1) * mp.sqrt(q2)
-            smoothed = mp.matrix([[q1 + wide, across], [across, q2 + wide]])
-            inverse = smoothed**-1
-            pull = inverse * mp.matrix([c, c])
-            both = h**2 * wide / mp.sqrt(mp.det(smoothed))
-            both *= mp.exp(-mp.mpf(c) * (pull[0] + pull[1]) / 2)
-            both *= pull[0] * pull[1] - inverse[0, 1]
+            both, pull, inverse = of_two_bumps(c, w, q1, q2, delta)
+            both *= h**2 * (pull[0] * pull[1] - inverse[0, 1])
             alone = [h * w * c * mp.exp(-(mp.mpf(c) ** 2) / d) * 2 / d ** mp.mpf(1.5)
-                     for d in (2 * (wide + q) for q in (q1, q2))]  # fmt: skip
+                     for d in (mp.mpf(w) ** 2 + 2 * q for q in (q1, q2))]  # fmt: skip
             error = abs(mp.mpf(float(value)) - (1 + sum(alone) + both))
         assert error <= min(10 * float(claimed), 5e-12 * scale)
 

@@ -77,7 +77,8 @@ def mass_range(
     points = jnp.asarray(z, root.dtype)
     y = size(root * points)
     mass = jnp.where(jnp.isfinite(y), (_weight(points) * y) * y, 0.0)  # y² alone may overflow
-    share = mass / jnp.sum(mass) + float(step) * _weight(points)
+    # A narrow φ may have no mass at any of the points.
+    share = mass / jnp.maximum(jnp.sum(mass), 1e-300) + float(step) * _weight(points)
     if other is not None:
         across = jnp.maximum(jnp.abs(size(other * points)), jnp.abs(size(-other * points)))
         mass = jnp.where(jnp.isfinite(y * across), (_weight(points) * jnp.abs(y)) * across, 0.0)
