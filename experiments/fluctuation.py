@@ -17,6 +17,7 @@ from _cells import init_of, inputs, point_of
 from _fresh import SCHEDULES, cost, deviations, draws, hidden_widths, limit, predicted_norm
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.special import ndtri
 
 import ntk_eoc as ne
@@ -78,7 +79,7 @@ def _against_width(ax: Axes, records: Records) -> None:
     ax.set(xlabel="width $m$ (hidden widths $k^2m$)", ylim=(0, None))
     ax.set_ylabel(r"$\sqrt{m}\,\|K(\theta)-K_\infty\|$")
     ax.set_title("the law goes through the points")
-    ax.legend(loc="lower right")
+    ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.58))
 
 
 def ratios(cells: Records) -> list[Estimate]:
@@ -112,6 +113,7 @@ def _shares(ax: Axes, records: Records) -> None:
         m = np.array(ne.widths(schedule, 1, record.cell.depth)[:-1])
         ax.plot(k, v / m / (v / m).sum(), linestyle=line, marker=".", color="0.2", label=widths)
     ax.set(xlabel="hidden layer", ylabel=r"share of $E\|K-K_\infty\|_F^2$", ylim=(0, None))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_title(f"which layers ({style.word(record.cell.activation)})")
     ax.legend(title="$m_k$")
 
@@ -131,7 +133,8 @@ def _histogram(ax: Axes, records: Records, pairs: dict[str, int]) -> None:
     ax.plot(t, np.exp(-t * t / 2) / np.sqrt(2 * np.pi), color="0.4", label="Gaussian")
     ax.set(xlabel="$(K-K_\\infty)$ / predicted s.d.", ylabel="density")
     ax.set_title(f"one entry at $m={records[0].cell.m}$")
-    ax.legend()
+    ax.set_ylim(0, 0.62)  # room for the legend
+    ax.legend(loc="upper right")
 
 
 def _quantiles(ax: Axes, records: Records, label: str, pair: int, color: str) -> None:
@@ -146,11 +149,9 @@ def _quantiles(ax: Axes, records: Records, label: str, pair: int, color: str) ->
 
 
 def _most_drawn(records: Records) -> Records:
-    """The largest m of the most draws, of one activation."""
-    count = {m: len(c.stack("operator")) for (m,), c in records.group("m")}
-    m = max(count, key=lambda m: (count[m], m))
-    records = records.where(m=m)
-    return records.where(activation=records.values("activation")[0])
+    """The activation and the m of the most draws; of several the largest m."""
+    groups = dict(records.group("activation", "m"))
+    return groups[max(groups, key=lambda p: (len(groups[p].stack("operator")), p[1]))]
 
 
 def draw(records: Records) -> Figure:
@@ -175,7 +176,10 @@ def draw(records: Records) -> Figure:
 def tables(records: Records) -> dict[str, Table]:
     """Measured beside predicted: the norm, and the variances' mean ratio over pairs."""
     rows: list[Any] = []
-    for (name, m), cells in _by_width(records.ok).group("activation", "m"):
+    ok = _by_width(records.ok)
+    names = ok.values("activation")
+    groups = sorted(ok.group("activation", "m"), key=lambda g: (names.index(g[0][0]), g[0][1]))
+    for (name, m), cells in groups:
         found, law = cells.stack("operator"), cells[0].arrays["predicted_operator"]
         each = [one.mean for one in ratios(cells)]
         row = (mean(found), float(law), mean(found / law), float(np.mean(each)))
