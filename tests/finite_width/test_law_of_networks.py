@@ -21,7 +21,7 @@ from ntk_eoc.finite_width.mean_shift import mean_shift_parts
 from ntk_eoc.finite_width.neurons import ERRORS
 from ntk_eoc.kernels.sampled import draw_ntk, ntk_ensemble
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 AT_THEIR_EDGES = {
     "relu": ne.activation("relu"),
     "abs": ne.activation("abs"),
