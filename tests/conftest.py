@@ -35,3 +35,13 @@ def compiled_programs_of_one_file():
     """Forget a file's compiled programs: thousands of them use up a process's memory mappings."""
     yield
     jax.clear_caches()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Spell letters of no encoding out: pytest sends what a test logs from process to process."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
