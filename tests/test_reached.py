@@ -134,9 +134,11 @@ def attributes(tree: ast.AST) -> set[str]:
 
 
 def code_of(page: str) -> str:
-    """The Python of a page's code blocks, prompts taken away."""
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    lines = [re.sub(r"^(>>>|\.\.\.) ?", "", line) for b in blocks for line in b.splitlines()]
+    """The Python of a page's code blocks; of sessions the lines with a prompt, without it."""
+    lines = []
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        typed = re.findall(r"^(?:>>>|\.\.\.) ?(.*)$", block, re.MULTILINE)
+        lines += typed or block.splitlines()
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ widths that minimise a cost at Σ a_j/m_j = Q² solve a geometric programme; a i
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -121,11 +121,7 @@ def widths_for(
             raise ValueError(unknown_name(name, value, known))
     init, draws = at_edge(init), require_count("draws", draws, least=100)
     law = fluctuations(init, x, depth, outputs, seed=seed)
-    size = len(law.limit) * outputs
-    rounding = 4 * size * float(np.finfo(np.float64).eps)
-    require(error >= rounding, "error", f">= {rounding:.1g}, the rounding of K in float64", error)
-    vanishes = init.sigma_b == 0 and not np.any(x) and float(init.activation(0.0)) == 0
-    require(not vanishes, "x", "such that K∞ is not 0", "zeros")
+    _require_attainable(law, error, np.any(x))
     cost = BUDGETS[budget](np.asarray(x).shape[1], law.depth, outputs, init.sigma_b > 0)
     if law.depth == 1:
         best = Choice((outputs,), price(cost, np.zeros(0)), estimates.Quantile(0.0, 0.0, 0.0, 0))
@@ -141,6 +137,16 @@ def widths_for(
     schedules = {name: _scaled(tail, cost, shape, error) for name, shape in shapes.items()}
     best = _scaled(tail, cost, _best_shape(tail, cost, law.layers, error), error)
     return WidthsFor(best, schedules, error, probability, norm, budget, law)
+
+
+def _require_attainable(law: Fluctuations, error: float, some: Any) -> None:
+    """Refuse errors below rounding, and inputs of which K∞ is 0."""
+    size = len(law.limit) * law.outputs
+    rounding = 4 * size * float(np.finfo(np.float64).eps)
+    require(error >= rounding, "error", f">= {rounding:.1g}, the rounding of K in float64", error)
+    init = law.init
+    vanishes = init.sigma_b == 0 and not some and float(init.activation(0.0)) == 0
+    require(not vanishes, "x", "such that K∞ is not 0", "zeros")
 
 
 class _Tail(NamedTuple):

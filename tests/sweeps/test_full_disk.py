@@ -75,7 +75,7 @@ def test_exact_new_files_are_all_there_or_none(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.os, "fsync", fsync)
     with pytest.raises(UserError, match=r"a folder that can be written to, .* \(no space\)"):
-        starting.write("experiment", "mine", tmp_path)
+        starting.write("experiment", "not_yet_there", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
