@@ -38,7 +38,7 @@ def law_of_errors(
         if k == max(layers):
             return np.stack(found, axis=1)
         # One unit input in the row, the others in a column.
-        moments = orthant_moments(init, np.ones(1), delta[:, None])
+        moments = orthant_moments(act, init.sigma_w, np.ones(1), delta[:, None])
         u2u2, u3u = (np.asarray(a)[0, :, 0] for a in (moments.u2_u2, moments.u3_u))
         after = host_recursion(act.delta, delta, 2 - delta, 2).delta
         rho, u4 = 1 - after, float(np.asarray(moments.u4)[0, 0])

@@ -160,7 +160,7 @@ def draw(records: Records) -> Figure:
     ok = records.ok
     _steps(axes[0], ok, lambda name: 1.0)
     axes[0].set(xlabel="depth $l$", ylabel="steps to 1 % of the loss", title="depth speeds it up")
-    _steps(axes[1], ok, _delta)
+    _steps(axes[1], ok, lambda name: activation(name).constants.get("Δ", 1.0))
     axes[1].set(xlabel=r"$\Delta_\phi\,l$", title=r"one curve in $\Delta_\phi l$")
     axes[1].legend(loc="upper right", handlelength=1.3)
     axes[1].sharey(axes[0])
@@ -173,11 +173,6 @@ def draw(records: Records) -> Figure:
     markers = f"markers: medians of {least} networks or more, widths {cell.m} k²; bars: 95 %"
     style.footnote(figure, lines, markers)
     return figure
-
-
-def _delta(name: str) -> float:
-    act = activation(name)
-    return act.delta if isinstance(act, ne.AbsLinear) else 1.0
 
 
 def tables(records: Records) -> dict[str, Table]:

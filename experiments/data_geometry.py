@@ -77,9 +77,8 @@ def _one_depth(
     i, j = pair
     on_pair = (vectors[i, 0] - vectors[j, 0]) ** 2 / 2
     alone = kernel[i, i] - kernel[i, j]
-    act = init.activation
-    assert isinstance(act, ne.AbsLinear)
-    bounds = spectral_bounds(act.delta, depth, n, float(u.min()), float(u.max())).smallest
+    delta = init.activation.constants["Δ"]
+    bounds = spectral_bounds(delta, depth, n, float(u.min()), float(u.max())).smallest
     inverse = np.asarray(deep_limit.inverse_distance_kernel(init, x, x, depth), np.float64) / n
     distances = np.linalg.eigvalsh(inverse)
     return values[0], values[-1], alone, on_pair, *bounds, distances[0], distances[-1]

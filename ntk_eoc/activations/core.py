@@ -5,19 +5,20 @@ constants Δ_φ and κ_φ decide the theory of [C] and [S] (`docs/theory.md` §1
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from ntk_eoc.activations import duals
+from ntk_eoc.activations.duals import ClosedForm, Dual
 from ntk_eoc.checks import require, require_number
 
 Elementwise = Callable[[Array], Array]
-Dual = Callable[[Array, Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,30 @@ class Activation:
         # One jvp with a tangent of ones is φ' of every element at once: φ is elementwise.
         return jax.jvp(self.fn, (s,), (jnp.ones_like(s),))[1]
 
+    # What more is known of a class of activations, and replaced there; nothing is of a plain one.
+
+    @property
+    def second_moment(self) -> float | None:
+        """E[φ(√q z)²]/q = E[φ'(√q z)²] where φ is known to be scale-invariant, else None."""
+        return None
+
+    @property
+    def constants(self) -> Mapping[str, float]:
+        """The constants of the theory that are known of φ, by their letters."""
+        return {}
+
+    @property
+    def closed_form(self) -> ClosedForm | None:
+        """Both duals, or None where one of them needs quadrature."""
+        if self.dual is None or self.dual_prime is None:
+            return None
+        return ClosedForm(self.dual, self.dual_prime)
+
+    def parallel(self, w2: float, b2: float, q1: Array, q2: Array) -> Array:
+        """√(Σ₁Σ₂)(1 − ρ') that a layer Σ = w2 E[φ²] + b2 makes of angle 0; φ has a `dual`."""
+        assert self.dual is not None
+        return duals.parallel(self.dual, w2, b2, q1, q2)
+
 
 @dataclass(frozen=True)
 class AbsLinear(Activation):
@@ -87,6 +112,19 @@ class AbsLinear(Activation):
     def kappa(self) -> float:
         """κ_φ = (|a| + |b|)/√(a² + b²) in [1, √2]: the Lipschitz constant at the EOC ([C])."""
         return (abs(self.a) + abs(self.b)) / math.sqrt(self.second_moment)
+
+    @property
+    def constants(self) -> Mapping[str, float]:
+        """Δ and κ."""
+        return {"Δ": self.delta, "κ": self.kappa}
+
+    def parallel(self, w2: float, b2: float, q1: Array, q2: Array) -> Array:
+        """√(Σ₁Σ₂)(1 − ρ') that a layer with biases makes of angle 0, to the last digits."""
+        return duals.abs_linear_parallel(w2 * self.second_moment, b2, q1, q2)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its slopes: equal ones are one object, wherever they are read."""
+        return abs_linear, (self.a, self.b, self.name)
 
 
 def _abs_linear(a: float, b: float, s: Array) -> Array:

@@ -6,9 +6,43 @@ their digits there.
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
+
+Dual = Callable[[Array, Array, Array], Array]
+
+
+class ClosedForm(NamedTuple):
+    """Both duals of an activation as formulas, of (q₁, q₂, δ).
+
+    Attributes:
+        dual: E[φ(√q₁ u) φ(√q₂ v)].
+        dual_prime: E[φ'(√q₁ u) φ'(√q₂ v)].
+    """
+
+    dual: Dual
+    dual_prime: Dual
+
+
+def parallel(dual: Dual, w2: float, b2: float, q1: Array, q2: Array) -> Array:
+    """w2 ½E[(φ − φ')²] − ½(√Σ − √Σ')² at angle 0, Σ = w2 E[φ²] + b2."""
+    zero = 0 * (q1 + q2)
+    square1, square2 = dual(q1, q1, 0 * q1), dual(q2, q2, 0 * q2)
+    next1, next2 = w2 * square1 + b2, w2 * square2 + b2
+    gap = (square1 + square2) / 2 - dual(q1 + zero, q2 + zero, zero)
+    return w2 * gap - ((next1 - next2) / (jnp.sqrt(next1) + jnp.sqrt(next2))) ** 2 / 2
+
+
+def abs_linear_parallel(w2: float, b2: float, q1: Array, q2: Array) -> Array:
+    """The same of a s + b|s|, w2 times a² + b²: without subtraction, 0 without biases."""
+    root1, root2 = jnp.sqrt(q1), jnp.sqrt(q2)
+    next1, next2 = w2 * q1 + b2, w2 * q2 + b2
+    product = jnp.sqrt(next1 * next2)
+    more = b2 + b2 * (w2 * (q1 + q2) + b2) / (product + w2 * root1 * root2)
+    return w2 * (root1 - root2) ** 2 * more / (next1 + next2 + 2 * product)
 
 
 def _angle(delta: Array) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from ntk_eoc import user_code
 from ntk_eoc.activations import duals
-from ntk_eoc.activations.core import AbsLinear, Activation, abs_linear
+from ntk_eoc.activations.core import Activation, abs_linear
 from ntk_eoc.checks import unknown_name
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 2017
@@ -130,8 +130,6 @@ _SOURCE = "_source"  # where an activation keeps the file and the name that it w
 
 def _by_name(act: Activation) -> Any:
     """How to pickle an activation: by name, here or in a file: its function may have none."""
-    if isinstance(act, AbsLinear):
-        return abs_linear, (act.a, act.b, act.name)
     if act.name in NAMED and NAMED[act.name]() is act:
         return activation, (act.name,)
     if _SOURCE in act.__dict__:
@@ -140,7 +138,6 @@ def _by_name(act: Activation) -> Any:
 
 
 copyreg.pickle(Activation, _by_name)
-copyreg.pickle(AbsLinear, _by_name)
 
 
 def activation(name: str) -> Activation:

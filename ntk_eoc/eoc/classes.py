@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from ntk_eoc.activations import AbsLinear, Activation
+from ntk_eoc.activations import Activation
 from ntk_eoc.eoc.curve import EdgeCurve, edge_curve, largest_variance
 from ntk_eoc.gaussian import plan
 from ntk_eoc.gaussian.evaluate import check_slope
@@ -32,7 +32,7 @@ def activation_class(act: Activation) -> Class:
 
 def is_scale_invariant(act: Activation, curve: EdgeCurve | None = None) -> bool:
     """Return whether φ(c s) = c φ(s) for c > 0, seen by σ_b² = 0 and χ_∥ = 1 at every variance."""
-    if isinstance(act, AbsLinear):
+    if act.second_moment is not None:
         return True
     curve = curve or edge_curve(act)
     flat = np.abs(curve.sigma_b2) <= curve.error
@@ -47,8 +47,8 @@ def is_marginal(curve: EdgeCurve) -> bool:
 @cache
 def is_linear(act: Activation) -> bool:
     """Return whether φ(s) = a s + b, of which a deep network has the kernel of a shallow one."""
-    if isinstance(act, AbsLinear):
-        return act.b == 0
+    if act.second_moment is not None:
+        return not act.kinks
     check_slope(act)
     # A scan, for narrow features; the values too: stairs on a line have its slope.
     scan = resolution_of(act, 30.0)

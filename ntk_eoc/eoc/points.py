@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ntk_eoc.activations import AbsLinear, Activation, as_activation
+from ntk_eoc.activations import Activation, as_activation
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.eoc.classes import is_linear, is_marginal, is_scale_invariant
 from ntk_eoc.eoc.curve import EdgeCurve, edge_curve, far_curve
@@ -35,7 +35,7 @@ def edge_of_chaos(
     """
     act = as_activation(act)
     require(sigma_b is None or q is None, "sigma_b, q", "one of the two, not both", (sigma_b, q))
-    if isinstance(act, AbsLinear):
+    if act.second_moment is not None:
         if sigma_b:
             raise ValueError(
                 f"`sigma_b` must be 0 for the scale-invariant {act.name!r}, got {sigma_b!r}."

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ntk_eoc import gaussian
-from ntk_eoc.activations import Activation
+from ntk_eoc.activations import Activation, ClosedForm
 from ntk_eoc.eoc import Init
 from ntk_eoc.finite_width.dual_differences import Logarithmic, by_differences, dual_values
 from ntk_eoc.finite_width.dual_series import Parts, expanded, mean_values, pair_series, served
@@ -39,11 +39,6 @@ class Expansion(NamedTuple):
     hessian: Float[np.ndarray, "*pairs 3 3"]
 
 
-def has_closed_form(act: Activation) -> bool:
-    """Return whether the duals of φ and φ' are known as formulas."""
-    return act.dual is not None and act.dual_prime is not None
-
-
 def mean_products(
     act: Activation,
     q1: Float[np.ndarray, "t"],
@@ -62,15 +57,13 @@ def mean_products(
 
 @partial(jax.jit, static_argnums=0)
 def _differentiated(
-    act: Activation, points: Float[Array, "t 3"], smooth: Float[Array, "t 3"]
+    form: ClosedForm, points: Float[Array, "t 3"], smooth: Float[Array, "t 3"]
 ) -> tuple[tuple[Array, ...], ...]:
     """Values at the points, derivatives at the points moved to where φ has them."""
 
     def both(y: Array) -> Array:
-        assert act.dual is not None
-        assert act.dual_prime is not None
         q1, q2 = jnp.exp(y[0]), jnp.exp(y[1])
-        return jnp.stack([act.dual(q1, q2, y[2]), act.dual_prime(q1, q2, y[2])])
+        return jnp.stack([form.dual(q1, q2, y[2]), form.dual_prime(q1, q2, y[2])])
 
     first = jax.jacfwd(both)
     value = jax.vmap(both)(points)
@@ -81,11 +74,11 @@ def _differentiated(
     )
 
 
-def _by_closed_form(act: Activation, points: np.ndarray) -> Logarithmic:
+def _by_closed_form(form: ClosedForm, points: np.ndarray) -> Logarithmic:
     # δ stays off 0 and 2, where a kinked φ has no derivative by it; those are set to 0 below.
     smooth = points.copy()
     smooth[:, 2] = np.clip(points[:, 2], 1e-24, 2 - 1e-15)
-    dual, slope = _differentiated(act, jnp.asarray(points), jnp.asarray(smooth))
+    dual, slope = _differentiated(form, jnp.asarray(points), jnp.asarray(smooth))
     return Logarithmic(
         tuple(np.asarray(a) for a in dual),  # type: ignore[arg-type]
         tuple(np.asarray(a) for a in slope),  # type: ignore[arg-type]
@@ -104,7 +97,7 @@ def expand_duals(
         empty = Expansion(np.zeros(shape), np.zeros((*shape, 3)), np.zeros((*shape, 3, 3)))
         return empty, empty
     q1, q2, delta = (a.ravel() for a in np.broadcast_arrays(q1, q2, delta))
-    if has_closed_form(act):
+    if act.closed_form is not None:
         both = _in_blocks(act, q1, q2, delta)
     else:
         pairs = pair_series(act, q1, q2, delta)
@@ -145,7 +138,8 @@ def _by_logarithms(
     multiply nothing and are 0.
     """
     points = np.stack([np.log(q1), np.log(q2), delta], axis=1)
-    found = (_by_closed_form if has_closed_form(act) else by_differences)(act, points)
+    form = act.closed_form
+    found = by_differences(act, points) if form is None else _by_closed_form(form, points)
     (t, t_log, t_logs), (d, d_y, d_yy) = found
     parallel = np.minimum(delta, 2 - delta) < PARALLEL
     d_y, d_yy = d_y.copy(), d_yy.copy()

@@ -16,15 +16,14 @@ from jaxtyping import Array, ArrayLike, Float
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_count, require_widths
 from ntk_eoc.eoc import Init, at_edge
-from ntk_eoc.finite_width.gaps import gap_moments
 from ntk_eoc.finite_width.influences import (
     Layer,
     covariance_terms,
     influence_layer,
-    neuron_moments,
     share,
 )
 from ntk_eoc.finite_width.limit_path import limit_path, relative_error
+from ntk_eoc.finite_width.neuron_moments import neuron_moments
 from ntk_eoc.finite_width.neurons import neuron_lattice, stated_error
 from ntk_eoc.finite_width.sensitivities import gradients
 
@@ -185,8 +184,7 @@ def fluctuations(
     parts = tuple(influence_layer(path, gradient, j) for j, gradient in enumerate(swept))
     rows = []
     for j, part in enumerate(parts):
-        moments = neuron_moments(init, path, j, neurons, seed)
-        gaps = gap_moments(init, path, j, moments, neurons, seed)
+        moments, gaps = neuron_moments(init, path, j, neurons, seed)
         rows.append(share(part, moments, gaps, outputs))
     shares = np.stack(rows) if rows else np.zeros((0, 1))
     rounding = relative_error(init, path)

@@ -14,13 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ntk_eoc.activations import AbsLinear
 from ntk_eoc.eoc import Init
 from ntk_eoc.finite_width.limit_path import LimitPath
-from ntk_eoc.finite_width.neurons import neuron_lattice, neuron_values, spread_normals
-from ntk_eoc.finite_width.pair_moments import PairMoments
+from ntk_eoc.finite_width.neurons import neuron_values, spread_normals
+from ntk_eoc.finite_width.pair_moments import Either, PairMoments
 
-NEAR = 0.005  # of 1 − |ρ'|, an angle of 0.1: beyond it 10⁻¹² is lost in the differences
 _NODES = 16  # of an arc: enough for polynomials of degree 4 in sine and cosine
 
 
@@ -52,13 +50,20 @@ class GapMoments(NamedTuple):
     v_v_d2: Float[np.ndarray, "r n n"]
 
 
-class _Pairs(NamedTuple):
-    """Some of the pairs."""
+class Pairs(NamedTuple):
+    """Some of the pairs, and their gaps.
 
-    rows: Int[Array, "p"]
-    columns: Int[Array, "p"]
-    weight: Float[Array, "p"]
-    sign: Float[Array, "p"]
+    Attributes:
+        rows: Which inputs x.
+        columns: Which inputs x'.
+        weight: w of d.
+        sign: σ of d.
+    """
+
+    rows: Int[Either, "p"]
+    columns: Int[Either, "p"]
+    weight: Float[Either, "p"]
+    sign: Float[Either, "p"]
 
 
 def gap_behind(path: LimitPath, j: int) -> Gap:
@@ -75,53 +80,18 @@ def mean_square_gap(
     return np.asarray(own + own.swapaxes(-1, -2) - 2 * gap.sign * mixed)
 
 
-def gap_moments(
-    init: Init, path: LimitPath, j: int, moments: PairMoments, count: int, seed: int
-) -> GapMoments:
-    """Return the moments at hidden layer of index j, from those without d where that is exact."""
-    gap = gap_behind(path, j)
+def gap_moments(gap: Gap, moments: PairMoments) -> GapMoments:
+    """Return the moments of gaps from those without d, of which those of near pairs lose digits."""
     w2, sign = gap.weight[None] ** 2, gap.sign[None]
     u2_d2 = w2 * moments.u4[:, :, None] + moments.u2_u2 / w2 - 2 * sign * moments.u3_u
     u_u_d2 = _both(w2 * moments.u3_u) - 2 * sign * moments.u2_u2
     v_v_d2 = _both(w2 * moments.u2v_v) - 2 * sign * moments.uv_uv
     d4 = _both(w2**2 * moments.u4[:, :, None] - 4 * sign * w2 * moments.u3_u)
-    found = GapMoments(d4 + 6 * moments.u2_u2, u2_d2, u_u_d2, v_v_d2)
-    least = np.minimum(path.delta[j + 1], 2 - path.delta[j + 1])
-    rows, columns = np.nonzero(np.triu((least > 0) & (least < NEAR), 1))
-    if rows.size == 0 or not init.activation.kinks:
-        return found
-    near = _near(init, path, j, (rows, columns), count, seed)
-    for whole, part in zip(found, (near[0], near[1], near[3], near[4]), strict=True):
-        whole[:, rows, columns] = whole[:, columns, rows] = part
-    found.u2_d2[:, columns, rows] = near[2]
-    return found
+    return GapMoments(d4 + 6 * moments.u2_u2, u2_d2, u_u_d2, v_v_d2)
 
 
 def _both(a: np.ndarray) -> np.ndarray:
     return np.asarray(a + a.swapaxes(1, 2))
-
-
-def _near(
-    init: Init,
-    path: LimitPath,
-    j: int,
-    pairs: tuple[np.ndarray, np.ndarray],
-    count: int,
-    seed: int,
-) -> tuple[np.ndarray, ...]:
-    """E of d⁴, u²d², u'²d², u u'd² and v v'd² of some pairs, [r, p] each."""
-    gap, (rows, columns) = gap_behind(path, j), pairs
-    if isinstance(init.activation, AbsLinear):
-        q, delta = path.q[j], path.delta[j][rows, columns]
-        found = _by_arcs(init, q[rows], q[columns], delta, gap.weight[pairs], gap.sign[pairs])
-        return tuple(part[None] for part in found)
-    points, shifts = neuron_lattice(count, len(path.q[j]), seed, j)
-    # Padded to a power of two with a pair that does not matter: few shapes are compiled.
-    padded = np.zeros((4, 1 << (rows.size - 1).bit_length()))
-    padded[:, : rows.size] = rows, columns, gap.weight[pairs], gap.sign[pairs]
-    some = _Pairs(*(jnp.asarray(a, int) for a in padded[:2]), *(jnp.asarray(a) for a in padded[2:]))
-    sampled = _sampled(init, jnp.asarray(path.covariance[j]), points, shifts, some)
-    return tuple(np.asarray(part)[:, : rows.size] for part in sampled)
 
 
 def _products(u1: Any, u2: Any, v1: Any, v2: Any, d: Any) -> tuple[Any, ...]:
@@ -130,13 +100,14 @@ def _products(u1: Any, u2: Any, v1: Any, v2: Any, d: Any) -> tuple[Any, ...]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _sampled(
+def sampled_gaps(
     init: Init,
     covariance: Float[Array, "n n"],
     points: Float[Array, "N n"],
     shifts: Float[Array, "r n"],
-    pairs: _Pairs,
+    pairs: Pairs,
 ) -> tuple[Array, ...]:
+    """Return E of d⁴, u²d², u'²d², u u'd² and v v'd² over lattices of neurons, [r, p] each."""
     weight, sign = pairs.weight[None], pairs.sign[None]
 
     def one(shift: Array) -> tuple[Array, ...]:
@@ -148,20 +119,18 @@ def _sampled(
     return jax.lax.map(one, shifts)
 
 
-def _by_arcs(
-    init: Init,
-    q1: Float[np.ndarray, "p"],
-    q2: Float[np.ndarray, "p"],
-    delta: Float[np.ndarray, "p"],
-    weight: Float[np.ndarray, "p"],
-    sign: Float[np.ndarray, "p"],
+def arc_gaps(
+    init: Init, q: Float[np.ndarray, "n"], delta: Float[np.ndarray, "n n"], pairs: Pairs
 ) -> tuple[np.ndarray, ...]:
-    """For φ(s) = a s + b|s|, in polar coordinates z = √q₁ r cos t, z' = √q₂ r cos(t − θ).
+    """Return the same of φ(s) = a s + b|s|, one repetition, exactly.
 
+    In polar coordinates z = √q₁ r cos t, z' = √q₂ r cos(t − θ).
     Between the zeros of the cosines the products are polynomials of degree 4 in sine and cosine,
     which Gauss and Legendre integrate to rounding; E r⁴ = 8 and E r² = 2.
     """
-    theta = (2 * np.arcsin(np.sqrt(delta / 2)))[:, None]
+    rows, columns, weight, sign = pairs
+    q1, q2 = q[rows], q[columns]
+    theta = (2 * np.arcsin(np.sqrt(delta[rows, columns] / 2)))[:, None]
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     totals = [np.zeros(len(q1)) for _ in range(5)]
     for half in (0.0, np.pi):
@@ -175,4 +144,4 @@ def _by_arcs(
             share = length[:, 0] / (4 * np.pi)
             for total, part in zip(totals, _products(u1, u2, v1, v2, d), strict=True):
                 total += share * (part @ weights)
-    return tuple(total * moment for total, moment in zip(totals, (8, 8, 8, 8, 2), strict=True))
+    return tuple((t * of_r)[None] for t, of_r in zip(totals, (8, 8, 8, 8, 2), strict=True))

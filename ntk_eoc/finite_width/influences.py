@@ -17,20 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ntk_eoc.activations import AbsLinear
-from ntk_eoc.checks import require
 from ntk_eoc.eoc import Init
 from ntk_eoc.finite_width.gaps import Gap, GapMoments, gap_behind, mean_square_gap
 from ntk_eoc.finite_width.limit_path import LimitPath
-from ntk_eoc.finite_width.neurons import neuron_lattice, neuron_values, spread_normals
-from ntk_eoc.finite_width.pair_moments import (
-    Either,
-    PairMoments,
-    orthant_moments,
-    sampled_moments,
-)
-
-_FAR = 2.0  # neurons whose mean φ̂² or φ̂_s² is so many times too large or small missed something
+from ntk_eoc.finite_width.neurons import neuron_values, spread_normals
+from ntk_eoc.finite_width.pair_moments import Either, PairMoments
 
 
 class Layer(NamedTuple):
@@ -55,31 +46,6 @@ class Layer(NamedTuple):
     weight: Float[Either, "n n"]
     sign: Float[Either, "n n"]
     center: Float[Either, "n n"]
-
-
-def neuron_moments(init: Init, path: LimitPath, j: int, count: int, seed: int) -> PairMoments:
-    """Return the pair moments of hidden layer of index j, exact or one row a shift.
-
-    Raises:
-        ValueError: If the neurons miss a part of φ that shows in E φ̂² or E φ̂_s².
-    """
-    if isinstance(init.activation, AbsLinear):
-        return orthant_moments(init, path.q[j], path.delta[j])
-    points, shifts = neuron_lattice(count, len(path.q[j]), seed, j)
-    found = sampled_moments(init, jnp.asarray(path.covariance[j]), points, shifts)
-    moments = PairMoments(*(np.asarray(a) for a in found))
-    square = moments.u2.mean(axis=0), path.dual.value[j].diagonal()
-    slope = moments.v_v.mean(axis=0).diagonal(), path.slope.value[j].diagonal()
-    for seen, known in (square, slope):
-        missed = (known > _FAR * seen) | (seen > _FAR * known)
-        require(
-            not missed.any(),
-            "neurons",
-            f"more, or ‖x‖²/d smaller: layer {j + 1} has variance {path.q[j].max():.3g}, and its "
-            "neurons miss where φ bends",
-            count,
-        )
-    return moments
 
 
 def influence_layer(path: LimitPath, gradient: Float[np.ndarray, "n n 4"], j: int) -> Layer:

@@ -14,7 +14,6 @@ from ntk_eoc.finite_width.dual_derivatives import (
     PARALLEL,
     Expansion,
     expand_duals,
-    has_closed_form,
     mean_products,
 )
 
@@ -92,12 +91,13 @@ def relative_error(init: Init, path: LimitPath) -> float:
     there are differences, whose squared steps were measured to leave 4·10⁻⁷ (ReLU's own).
     """
     act = init.activation
-    error = 1e-12 if has_closed_form(act) else 1e-10
+    closed = act.closed_form is not None
+    error = 1e-12 if closed else 1e-10
     if not act.kinks:
         return error
     least = np.minimum(path.delta, 2 - path.delta)
     angle = float(np.sqrt(2 * least[least > 0].min(initial=1.0)))
-    return error + 1e-15 / angle + (0.0 if has_closed_form(act) else 2e-6)
+    return error + 1e-15 / angle + (0.0 if closed else 2e-6)
 
 
 def _symmetric(n: int, values: np.ndarray) -> np.ndarray:

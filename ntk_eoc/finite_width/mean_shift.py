@@ -19,9 +19,9 @@ from ntk_eoc.checks import require, require_count, require_widths
 from ntk_eoc.eoc import Init, at_edge
 from ntk_eoc.finite_width.dual_derivatives import Expansion
 from ntk_eoc.finite_width.fluctuations import NEURONS, checked_inputs
-from ntk_eoc.finite_width.gaps import GapMoments, gap_behind, gap_moments, mean_square_gap
-from ntk_eoc.finite_width.influences import neuron_moments
+from ntk_eoc.finite_width.gaps import GapMoments, gap_behind, mean_square_gap
 from ntk_eoc.finite_width.limit_path import LimitPath, limit_path, relative_error
+from ntk_eoc.finite_width.neuron_moments import neuron_moments
 from ntk_eoc.finite_width.neurons import stated_error
 from ntk_eoc.finite_width.pair_moments import PairMoments
 from ntk_eoc.finite_width.sensitivities import Sensitivity, sensitivity
@@ -101,8 +101,7 @@ def mean_shift_parts(
     z = np.zeros((*path.delta.shape[1:], 2, 2))  # Ẑ_{j+1}
     for j in range(depth - 3, -1, -1):
         z = _correlation(path, swept, j + 1, z)
-        moments = neuron_moments(init, path, j, neurons, seed)
-        gaps = gap_moments(init, path, j, moments, neurons, seed)
+        moments, gaps = neuron_moments(init, path, j, neurons, seed)
         walk = _walk(path, swept, j, moments, gaps)[:, rows, columns]
         known = _knowledge(path, j, z, moments)[:, rows, columns]
         forward += walk.mean(axis=0) / sizes[j]

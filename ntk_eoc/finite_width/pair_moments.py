@@ -47,9 +47,9 @@ class PairMoments(NamedTuple):
 
 
 def orthant_moments(
-    init: Init, q: Float[np.ndarray, "#n"], delta: Float[np.ndarray, "#n #n"]
+    act: AbsLinear, scale: float, q: Float[np.ndarray, "#n"], delta: Float[np.ndarray, "#n #n"]
 ) -> PairMoments:
-    """Return the moments of φ(s) = a s + b|s| exactly, as one repetition.
+    """Return the moments of `scale` times φ(s) = a s + b|s| exactly, as one repetition.
 
     Of all pairs of n inputs, or of any pairs of inputs of one norm: a column of δ, and one q.
 
@@ -59,9 +59,6 @@ def orthant_moments(
         E σσ' = A,  E ss'σσ' = S + ρA,  E s²σσ' = A + ρS,
         E s³s'σσ' = 2S + 3ρA + ρ²S,  E s²s'²σσ' = (1 + 2ρ²)A + 3ρS.
     """
-    act = init.activation
-    assert isinstance(act, AbsLinear)
-    scale = init.sigma_w
     high, low = scale * (act.a + act.b), scale * (act.a - act.b)
     rho = 1 - delta
     sine = np.sqrt(delta * (2 - delta))

@@ -7,7 +7,7 @@ in two variables, pair by pair.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ntk_eoc.activations import Activation
+from ntk_eoc.activations import Activation, ClosedForm
 from ntk_eoc.eoc import Init
 from ntk_eoc.gaussian import ActivationError, Panels
 from ntk_eoc.gaussian.panels import parity_of, plan_for_any
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, moments
 from ntk_eoc.gaussian.triples import Triples, integrate
 from ntk_eoc.kernels.angles import all_angles
-from ntk_eoc.kernels.closed_duals import has_closed_form, parallel, turn
+from ntk_eoc.kernels.closed_duals import turn
 from ntk_eoc.kernels.limit_layer import (
     Duals,
     Pairs,
@@ -81,39 +81,37 @@ def _side(of: Spread, rows: Rows, moments: tuple[Array, ...], own: Array | float
     return Side(q, image, slope, error, lax.stop_gradient(own + carried))
 
 
-def _by_closed_form(init: Init, of: Spread, parity: int) -> LayerOf:
+def _by_closed_form(form: ClosedForm, init: Init, of: Spread, parity: int) -> LayerOf:
     """One layer by closed forms, right to some roundings of the scale."""
     act = init.activation
 
     def side(rows: Rows, eps: float) -> Side:
-        q, own = rows[0], act.dual
-        assert own is not None
-        assert act.dual_prime is not None
-        square, growth = jax.jvp(lambda q: own(q, q, 0 * q), (q,), (jnp.ones_like(q),))
-        return _side(of, rows, (square, act.dual_prime(q, q, 0 * q), growth), 4 * eps + 0 * q)
+        q = rows[0]
+        square, growth = jax.jvp(lambda q: form.dual(q, q, 0 * q), (q,), (jnp.ones_like(q),))
+        return _side(of, rows, (square, form.dual_prime(q, q, 0 * q), growth), 4 * eps + 0 * q)
 
     def layer(rows: Rows, columns: Rows, pairs: Pairs) -> tuple[Side, Side, Array, Duals]:
-        assert act.dual_prime is not None
         eps = float(jnp.finfo(pairs.delta.dtype).eps)
         one, two = side(rows, eps), side(columns, eps)
         q1, q2 = (jnp.broadcast_to(q, pairs.delta.shape) for q in (one.q, two.q))
         root = jnp.sqrt(one.image * two.image)
         _, delta, eta = acute(parity, pairs)
-        start, turned = parallel(init, q1, q2), turn(act, q1, q2, delta, eta)
+        start = act.parallel(init.sigma_w**2, init.sigma_b**2, q1, q2)
+        turned = turn(form, q1, q2, delta, eta)
         near = (start + of.w2 * turned) / root
         gap = (jnp.sqrt(one.image) - jnp.sqrt(two.image)) ** 2 / 2
         near_error = 8 * eps * (jnp.abs(near) + jnp.minimum(gap / root, 1.0))
         scale = jnp.sqrt(one.slope * two.slope)
-        slope = act.dual_prime(q1, q2, delta)
+        slope = form.dual_prime(q1, q2, delta)
         rough = roughness(act, jnp.concatenate([one.q.ravel(), two.q.ravel()]))
         return one, two, rough, Duals(near, near_error, slope, 8 * eps * scale)
 
     return layer
 
 
-def _by_two_rules(init: Init, of: Spread, panels: Panels) -> LayerOf:
+def _by_two_rules(panels: Panels, init: Init, of: Spread, parity: int) -> LayerOf:
     """One layer by quadrature of every pair on panels planned beforehand."""
-    act, parity = init.activation, panels.parity
+    act = init.activation
 
     def side(rows: Rows) -> Side:
         fine, coarse = (
@@ -156,18 +154,30 @@ def _repeat(of: Spread, parity: int, layer: LayerOf, start: Limit, count: int | 
     return lax.fori_loop(0, count, lambda _, limit: step(limit), start)
 
 
-def _in_one_program(init: Init, panels: Panels | None, start: Limit, count: int | Array) -> Limit:
+class _Rule(NamedTuple):
+    """How a layer's integrals are found; equal ones share their programs.
+
+    Attributes:
+        layer: (known, init, of, parity) -> the layer.
+        known: What it needs to know of φ.
+        parity: Of φ.
+    """
+
+    layer: Callable[[Any, Init, Spread, int], LayerOf]
+    known: ClosedForm | Panels
+    parity: int
+
+
+def _in_one_program(init: Init, rule: _Rule, start: Limit, count: int | Array) -> Limit:
     """Any number of layers, of concrete or traced inputs."""
     dtype = start.q1.dtype
     of = Spread(*(jnp.asarray(s * s, dtype) for s in (init.sigma_w, init.sigma_b)))
-    if panels is None:
-        parity = parity_of(init.activation)
-        return _repeat(of, parity, _by_closed_form(init, of, parity), start, count)
-    return _repeat(of, panels.parity, _by_two_rules(init, of, panels), start, count)
+    layer = rule.layer(rule.known, init, of, rule.parity)
+    return _repeat(of, rule.parity, layer, start, count)
 
 
-_static = jax.jit(_in_one_program, static_argnames=("panels", "count"))
-_dynamic = jax.jit(_in_one_program, static_argnames="panels")
+_static = jax.jit(_in_one_program, static_argnames=("rule", "count"))
+_dynamic = jax.jit(_in_one_program, static_argnames="rule")
 
 
 def _concrete(init: Init, start: Limit, depth: int, tolerance: float, same: bool) -> Limit:
@@ -206,18 +216,18 @@ def dual_recursion(
         RuntimeError: If x64 is off and φ has no closed form.
     """
     act, same = init.activation, x1 is x2
-    if has_closed_form(act):
-        start = _start(x1, x2)
+    if act.closed_form is not None:
+        start, rule = _start(x1, x2), _Rule(_by_closed_form, act.closed_form, parity_of(act))
         if is_traced(*start.pairs):
-            return _static(init, None, start, depth - 1)
-        return _dynamic(init, None, start, jnp.asarray(depth - 1))
+            return _static(init, rule, start, depth - 1)
+        return _dynamic(init, rule, start, jnp.asarray(depth - 1))
     require_float64()
     tolerance = SAME if x1.dtype == jnp.float64 else 16 * float(jnp.finfo(x1.dtype).eps)
     start = _start(x1.astype(jnp.float64), x2.astype(jnp.float64))
     panels = plan_for_any(act)
     _refuse_steps(act, panels)
     if is_traced(*start.pairs):
-        return _static(init, panels, start, depth - 1)
+        return _static(init, _Rule(_by_two_rules, panels, panels.parity), start, depth - 1)
     return _concrete(init, start, depth, tolerance, same)
 
 

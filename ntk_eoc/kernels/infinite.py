@@ -16,7 +16,6 @@ from ntk_eoc.eoc import Init, at_edge, scale_invariant
 from ntk_eoc.gaussian import ActivationError, Integral
 from ntk_eoc.kernels.angles import Angles, norms
 from ntk_eoc.kernels.angular_recursion import angular_recursion
-from ntk_eoc.kernels.closed_duals import has_closed_form
 from ntk_eoc.kernels.dual_recursion import Limit, covariance, dual_recursion
 from ntk_eoc.kernels.kappa_table import (
     SMALLEST_DELTA,
@@ -124,7 +123,7 @@ def _tolerable(init: Init, limit: Limit, of: Integral, dtype: Any) -> Array:
 
     Closed forms are right to some roundings a layer, and pass.
     """
-    if has_closed_form(init.activation):
+    if init.activation.closed_form is not None:
         return of.value.astype(dtype)
     scale = jnp.abs(of.value) + jnp.sqrt(limit.q1[:, None] * limit.q2[None, :])
     good = of.error <= math.sqrt(float(jnp.finfo(dtype).eps)) * scale

@@ -14,7 +14,6 @@ from ntk_eoc.eoc import Init, scale_invariant
 from ntk_eoc.gaussian import ActivationError
 from ntk_eoc.kernels.angle_table import TOLERANCE, angle_table, kernel_by_table
 from ntk_eoc.kernels.angles import norms
-from ntk_eoc.kernels.closed_duals import has_closed_form
 from ntk_eoc.kernels.dual_recursion import dual_recursion
 from ntk_eoc.kernels.infinite import ntk_of_angles
 from ntk_eoc.kernels.pair_tiles import PairFunction, Points, tile_angles
@@ -33,14 +32,14 @@ def kernel_of_tiles(init: Init, x: Array, depth: int) -> tuple[TileFunction, Any
         if table.error <= TOLERANCE:
             params = jax.tree.map(lambda a: jnp.asarray(a, x.dtype), table)
             return ByAngles(kernel_by_table), params
-        if not has_closed_form(init.activation):
+        if init.activation.closed_form is None:
             raise ActivationError(
                 f"the limit kernel of {init.activation.name!r} is no polynomial of the angle: the "
                 f"relative error of its table is {float(table.error):.1e}."
             )
     allowed = "of one norm for an activation without closed forms (see `normalise`)"
     several = f"norms {lengths.min():.6g} to {lengths.max():.6g}"
-    require(has_closed_form(init.activation), "x", allowed, several)
+    require(init.activation.closed_form is not None, "x", allowed, several)
     return _ByLayers(depth), init
 
 

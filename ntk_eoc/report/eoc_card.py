@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ntk_eoc.activations import AbsLinear, Activation, activation
+from ntk_eoc.activations import Activation, activation
 from ntk_eoc.eoc import (
     Class,
     EdgeCurve,
@@ -42,8 +42,9 @@ def _about_activation(summary: EdgeSummary) -> list[str]:
     parity = {1: "even", -1: "odd", 0: "neither even nor odd"}[summary.parity]
     kinks = f"kinks at {', '.join(f'{c:g}' for c in act.kinks)}" if act.kinks else "no kinks"
     lines = [f"activation      {act.name}: {summary.kind}, {parity}, {kinks}"]
-    if isinstance(act, AbsLinear):
-        lines.append(f"constants       Δ = {act.delta:.6g}, κ = {act.kappa:.6g}")
+    if act.constants:
+        known = ", ".join(f"{letter} = {c:.6g}" for letter, c in act.constants.items())
+        lines.append(f"constants       {known}")
     if m is not None:
         lines.append(f"E[φ(z)²]        {m.square[0]:.15g} ± {m.errors[0][0]:.0e}")
         lines.append(f"E[φ'(z)²]       {m.slope[0]:.15g} ± {m.errors[1][0]:.0e}")

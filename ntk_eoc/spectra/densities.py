@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ntk_eoc.checks import require, require_number
-from ntk_eoc.spectra.laws import EMPTY, Numbers, SpectralLaw
-from ntk_eoc.spectra.piecewise import interpolate, resolve
+from ntk_eoc.spectra.laws import Numbers, SpectralLaw
+from ntk_eoc.spectra.piecewise import EMPTY, interpolate, resolve
 
 
 @dataclass(frozen=True, eq=False)

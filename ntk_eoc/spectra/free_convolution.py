@@ -20,7 +20,8 @@ from jaxtyping import Bool, Complex, Float
 
 from ntk_eoc.checks import require, require_number
 from ntk_eoc.spectra.densities import MarchenkoPastur
-from ntk_eoc.spectra.laws import EMPTY, GaussRuled, Moments, SpectralLaw, gathered
+from ntk_eoc.spectra.laws import GaussRuled, Moments, SpectralLaw, gathered
+from ntk_eoc.spectra.piecewise import EMPTY
 from ntk_eoc.spectra.population import integrals
 from ntk_eoc.spectra.stretches import stretches
 
@@ -165,9 +166,7 @@ def _gram_density(curve: Curve, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, 
 
 def _nodes(mu: SpectralLaw, edges: Float[np.ndarray, "i 2"]) -> Float[np.ndarray, "k"]:
     """Where to tabulate the curve: at and between the parts of μ, and towards the edges."""
-    t = mu.points[mu.points > 0]
-    if mu.panels is not None:
-        t = np.sort(np.concatenate([t, mu.panels.x[:, ::2].ravel()]))
+    t = np.sort(np.concatenate([mu.points[mu.points > 0], mu.panels.x[:, ::2].ravel()]))
     t = t[:: 1 + len(t) // TABULATED]
     parts = np.concatenate([t, (t[1:] + t[:-1]) / 2])
     place = np.searchsorted(edges[:, 0], parts, side="right") - 1

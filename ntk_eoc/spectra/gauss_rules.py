@@ -11,12 +11,10 @@ DECIDED = 1e3  # a coefficient is known where it is this many times above the no
 
 def gauss_rule(law: SpectralLaw, k: int) -> Rule:
     """Return nodes and weights of the k-point rule of a law, its atoms where these are fewer."""
-    if law.panels is None and len(law.points) <= k:
-        return law.points, law.masses
-    x, w = law.points, law.masses
-    if law.panels is not None:
-        x = np.concatenate([x, law.panels.x.ravel()])
-        w = np.concatenate([w, law.panels.mass.ravel()])
+    x = np.concatenate([law.points, law.panels.x.ravel()])
+    w = np.concatenate([law.masses, law.panels.mass.ravel()])
+    if len(x) <= k:
+        return x, w
     basis, start = np.zeros((k, len(x))), np.sqrt(w / w.sum())
     diagonal, off = np.zeros(k), np.zeros(k)
     basis[0] = start

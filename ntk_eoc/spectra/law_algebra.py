@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ntk_eoc.checks import require, require_number
-from ntk_eoc.spectra.laws import EMPTY, NO_PIECES, SpectralLaw, gathered
-from ntk_eoc.spectra.piecewise import Density, interpolate
+from ntk_eoc.spectra.laws import NO_PIECES, SpectralLaw, gathered
+from ntk_eoc.spectra.piecewise import EMPTY, Density, interpolate
 
 
 def _cut(
@@ -95,18 +95,11 @@ _HALF_WEIGHTS = (np.diff(_GRADES)[:, None] * _GAUSS_WEIGHTS).ravel() * _R
 BENDS = 64
 
 
-def _continuous(law: SpectralLaw, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-    assert law.panels is not None
-    return interpolate(law.panels, x)
-
-
 def _smooth_pieces(law: SpectralLaw) -> Float[np.ndarray, "i 2"]:
     """The pieces, cut where the density bends within a small share of them, as near a closed gap.
 
     There its panels are small: at the smallest of each row of such panels that ends in no end.
     """
-    if law.panels is None:
-        return NO_PIECES
     cuts: list[float] = []
     for a, b in law.pieces:
         inside = law.panels.ends[(law.panels.ends[:, 0] > a) & (law.panels.ends[:, 1] < b)]
@@ -136,7 +129,8 @@ def _convolved(
                     (lo[i, None] + step, (x - lo)[i, None] - step),
                     (hi[i, None] - step, (x - hi)[i, None] + step),
                 ):
-                    both = _continuous(first, y.ravel()) * _continuous(second, rest.ravel())
+                    one, two = y.ravel(), rest.ravel()
+                    both = interpolate(first.panels, one) * interpolate(second.panels, two)
                     result[i] += (both.reshape(y.shape) * width) @ _HALF_WEIGHTS
     return result
 

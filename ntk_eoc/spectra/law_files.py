@@ -39,7 +39,7 @@ def save(law: SpectralLaw, path: str | Path) -> Path:
         "doubt": law.doubt,
         "known": np.array(law.known or (), np.float64),
     }
-    if law.panels is not None:
+    if len(law.panels.origin):
         arrays |= {f"panels_{name}": getattr(law.panels, name) for name in _PANELS}
     np.savez(path, **arrays)
     return path

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from ntk_eoc.checks import require, require_count
 from ntk_eoc.spectra.piecewise import (
+    NO_PANELS,
     Density,
     PiecewiseDensity,
     cauchy,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 Moments = tuple[float, float]  # mean and second moment
 
 MASS_TOLERANCE = 1e-8
-EMPTY = np.zeros((0,))
 NO_PIECES = np.zeros((0, 2))
 Numbers = ArrayLike | Sequence[Any]  # what `np.asarray` takes
 
@@ -61,10 +61,10 @@ class SpectralLaw:
     known: Moments | None = None
 
     @cached_property
-    def panels(self) -> PiecewiseDensity | None:
-        """The density as polynomials; None for a law of atoms alone."""
+    def panels(self) -> PiecewiseDensity:
+        """The density as polynomials; none of a law of atoms alone."""
         if self.pdf is None or not len(self.pieces):
-            return None
+            return NO_PANELS
         return resolve(self.pdf, self.pieces, max(1 - math.fsum(self.masses), 1e-15))
 
     @property
@@ -96,10 +96,8 @@ class SpectralLaw:
         The largest of |1 − total| with the panels' tails and the doubt, and of what the two moments
         are off where they are known.
         """
-        off = [abs(1 - math.fsum(self.masses))]
-        if self.panels is not None:
-            continuous = float(self.panels.mass.sum())
-            off = [abs(1 - math.fsum(self.masses) - continuous) + self.panels.tail]
+        continuous = float(self.panels.mass.sum())
+        off = [abs(1 - math.fsum(self.masses) - continuous) + self.panels.tail]
         if self.known is not None:
             mean, second = self.known
             scale = abs(mean) if self.bounds[0] >= 0 else math.sqrt(second)
@@ -134,10 +132,8 @@ class SpectralLaw:
         t = np.asarray(t, np.float64)
         flat = t.ravel()
         steps = np.concatenate([[0.0], np.cumsum(self.masses)])
-        result = steps[np.searchsorted(self.points, flat, side="right")]
-        if self.panels is not None:
-            result = result + cumulative(self.panels, flat)
-        return result.reshape(t.shape)
+        below = steps[np.searchsorted(self.points, flat, side="right")]
+        return (below + cumulative(self.panels, flat)).reshape(t.shape)
 
     def quantile(self, u: Numbers) -> Float[np.ndarray, "..."]:
         """The least t with cdf(t) >= u, for u in [0, 1], by bisection to the last digits."""
@@ -156,8 +152,6 @@ class SpectralLaw:
         """∫ t^k."""
         require_count("k", k, 0)
         atoms = float(np.sum(self.masses * self.points**k))
-        if self.panels is None:
-            return atoms
         return atoms + float(np.sum(self.panels.mass * self.panels.x**k))
 
     @property
@@ -237,10 +231,8 @@ def _transform(
     """∫ (t − z)^{-1} and ∫ (t − z)^{-2} over all of the law."""
     pole = 1 / (law.points - z[:, None])
     value, slope = weighted(pole, law.masses), weighted(pole * pole, law.masses)
-    if law.panels is not None:
-        m, dm = cauchy(law.panels, z)
-        value, slope = value + m, slope + dm
-    return value, slope
+    m, dm = cauchy(law.panels, z)
+    return value + m, slope + dm
 
 
 def from_atoms(points: Numbers, masses: Numbers | None = None) -> SpectralLaw:

@@ -29,6 +29,7 @@ TOLERANCE = 1e-12
 NOISE = 1e-10
 AT_ENDS = 1e-10
 CHUNK = 2_000_000
+EMPTY = np.zeros((0,))
 
 
 def weighted(
@@ -95,6 +96,9 @@ class PiecewiseDensity:
     def tail(self) -> float:
         """What the last two Legendre coefficients carry: an estimate of the error of the mass."""
         return float(np.sum(np.abs(self.coefficients[:, -2:]) * self.half[:, None]))
+
+
+NO_PANELS = PiecewiseDensity(EMPTY, EMPTY, EMPTY, EMPTY, np.zeros((0, ORDER)))
 
 
 def resolve(
@@ -168,6 +172,8 @@ def interpolate(panels: PiecewiseDensity, x: Float[np.ndarray, "k"]) -> Float[np
 
 def cumulative(panels: PiecewiseDensity, x: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
     """∫_{−∞}^x ρ, by the exact integral of the polynomials."""
+    if not len(panels.origin):
+        return np.zeros(x.shape)
     at, _, xi = _locate(panels, x)
     total = panels.mass.sum(axis=1)
     before = np.concatenate([[0.0], np.cumsum(total)])[at]
@@ -243,6 +249,8 @@ def _by_chunks(
     z: Complex[np.ndarray, "k"],
     integrate: Callable[[PiecewiseDensity, np.ndarray], Pair],
 ) -> Pair:
+    if not len(panels.origin):
+        return np.zeros_like(z), np.zeros_like(z)
     if len(z) * panels.x.size <= CHUNK or len(z) <= 1:
         return integrate(panels, z)
     cut = max(1, CHUNK // panels.x.size)

@@ -24,7 +24,5 @@ def integrals(
     first = weighted(pole, weight)
     pole *= pole
     second = weighted(pole, weight * t)
-    if mu.panels is not None:
-        of_density = population(mu.panels, zeta)
-        first, second = first + of_density[0], second + of_density[1]
-    return first, second
+    of_density = population(mu.panels, zeta)
+    return first + of_density[0], second + of_density[1]

@@ -9,10 +9,10 @@ from reference_finite_width import influences, with_pairs
 import ntk_eoc as ne
 from ntk_eoc.finite_width import closed_forms, draws
 from ntk_eoc.finite_width.dual_derivatives import expand_duals
-from ntk_eoc.finite_width.gaps import gap_moments
-from ntk_eoc.finite_width.influences import mean_square, neuron_moments
+from ntk_eoc.finite_width.influences import mean_square
 from ntk_eoc.finite_width.limit_path import limit_path
 from ntk_eoc.finite_width.mean_shift import mean_shift_parts
+from ntk_eoc.finite_width.neuron_moments import neuron_moments
 from ntk_eoc.finite_width.neurons import ERRORS, neuron_lattice
 from ntk_eoc.finite_width.pair_moments import orthant_moments, sampled_moments
 
@@ -116,7 +116,7 @@ def test_exact_orthant_moments_are_those_of_neurons():
     x = inputs(4)
     init = ne.Init(ne.abs_linear(0.7, -0.4), 1.2)
     path = limit_path(init, x, 2)
-    exact = orthant_moments(init, path.q[0], path.delta[0])
+    exact = orthant_moments(init.activation, init.sigma_w, path.q[0], path.delta[0])
     points, shifts = neuron_lattice(2**17, 4, 0, 0)
     drawn = sampled_moments(init, jnp.asarray(path.covariance[0]), points, shifts)
     for one, many in zip(exact, drawn, strict=True):
@@ -131,8 +131,7 @@ def test_exact_second_moment_of_an_influence():
     f = ne.fluctuations(TANH, x, depth)
     path = limit_path(TANH, x, depth)
     for j, part in enumerate(f.parts):
-        moments = neuron_moments(TANH, path, j, f.neurons, f.seed)
-        gaps = gap_moments(TANH, path, j, moments, f.neurons, f.seed)
+        moments, gaps = neuron_moments(TANH, path, j, f.neurons, f.seed)
         square = mean_square(part, moments, gaps).mean(axis=0)
         diagonal = f._covariances[0][j, 0].diagonal().reshape(square.shape)
         np.testing.assert_allclose(square, diagonal, rtol=1e-8)
@@ -251,7 +250,7 @@ def test_exact_published_tensors_of_one_input_at_depth_200():
     np.testing.assert_allclose(at[0, 0, 1, 1], 7 / 12, rtol=0.02)
     np.testing.assert_allclose(at[0, 1, 0, 1], 1 / 6, rtol=0.02)
     np.testing.assert_allclose(at[0, 0, 0, 0], 11 / 12, rtol=0.02)
-    moments = orthant_moments(RELU, np.ones(1), np.zeros((1, 1)))
+    moments = orthant_moments(RELU.activation, RELU.sigma_w, np.ones(1), np.zeros((1, 1)))
     np.testing.assert_allclose(moments.u4[0, 0] - 1, 5, rtol=1e-12)  # V, a layer
 
 
