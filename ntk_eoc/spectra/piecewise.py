@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float, Shaped
 
 Density = Callable[[Float[np.ndarray, "k"]], Float[np.ndarray, "k"]]
+Pair = tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]
 
 ORDER = 16
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
@@ -188,9 +189,7 @@ def cumulative(panels: PiecewiseDensity, x: Float[np.ndarray, "k"]) -> Float[np.
     return np.where(x <= first, 0.0, result)
 
 
-def _legendre_q(
-    coefficients: Float[np.ndarray, "k nodes"], tau: Complex[np.ndarray, "k"]
-) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
+def _legendre_q(coefficients: Float[np.ndarray, "k nodes"], tau: Complex[np.ndarray, "k"]) -> Pair:
     """∫_{−1}^{1} f(ξ)/(ξ − τ) dξ = −2 Σ a_n Q_n(τ), and its derivative in τ."""
     previous = np.log((tau + 1) / (tau - 1)) / 2
     current = tau * previous - 1
@@ -208,9 +207,7 @@ def _is_near(tau: Complex[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
     return np.abs(tau - 1) + np.abs(tau + 1) < ELLIPSE + 1 / ELLIPSE
 
 
-def _half_pole(
-    panels: PiecewiseDensity, at: np.ndarray, q: Complex[np.ndarray, "k"]
-) -> tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]:
+def _half_pole(panels: PiecewiseDensity, at: np.ndarray, q: Complex[np.ndarray, "k"]) -> Pair:
     """∫ f(s)/(s − q) ds over panel `at`, and its derivative in q."""
     half = panels.half[at]
     tau = (q - (panels.hi + panels.lo)[at] / 2) / half
@@ -221,9 +218,6 @@ def _half_pole(
     exact, exact_slope = _legendre_q(panels.coefficients[at[near]], tau[near])
     value[near], slope[near] = exact, exact_slope / half[near]
     return value, slope
-
-
-Pair = tuple[Complex[np.ndarray, "k"], Complex[np.ndarray, "k"]]
 
 
 def cauchy(panels: PiecewiseDensity, z: Complex[np.ndarray, "k"]) -> Pair:
