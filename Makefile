@@ -85,8 +85,8 @@ test: $(TEST)  ## Run the tests that take seconds each
 	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" \
 	  $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
-test-all: $(TEST)  ## Run all tests, the slow statistical ones too
-	$(BIN)/python -m pytest
+test-all: test  ## Run all tests, the slow statistical ones too
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow
 
 lint: $(TEST)  ## Check style, format and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -125,6 +125,13 @@ def test_exact_orthant_moments_are_those_of_neurons():
         assert (np.abs(one[0] - many.mean(axis=0)) < 6 * error + 1e-12).all()  # t, 31 degrees
 
 
+def test_exact_one_output_has_the_law_of_each_of_several():
+    for init in (RELU, TANH):
+        one, three = (ne.fluctuations(init, with_pairs(), 4, k, neurons=2**10) for k in (1, 3))
+        law = three.covariance((8, 9, 10, 3), (2, 2, 2, 2))
+        np.testing.assert_array_equal(one.covariance((8, 9, 10, 1)), law)
+
+
 def test_exact_second_moment_of_an_influence():
     """`mean_square`, put together from pair moments, is the diagonal of the covariance."""
     x, depth = with_pairs(), 4
