@@ -137,6 +137,11 @@ def angles_of(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return math.sqrt(2) * one, math.sqrt(2) * others
 
 
+def columns(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> dict[str, np.ndarray]:
+    """Return what was measured row by row, by the names of the columns."""
+    return {k: np.array(c) for k, c in zip(names, zip(*rows, strict=True), strict=True)}
+
+
 def of_delta(delta: float) -> ne.AbsLinear:
     """Return the activation √(1 − Δ) s + √Δ |s|."""
     return ne.abs_linear(math.sqrt(1 - delta), math.sqrt(delta))

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import ntk_eoc as ne
 from ntk_eoc.activations import AbsLinear
 from ntk_eoc.finite_width.pair_moments import orthant_moments
 from ntk_eoc.kernels.angular_recursion import host_recursion
+from ntk_eoc.report import style
+from ntk_eoc.sweeps.records import Records
 
 
 def inverse_distance(delta: np.ndarray) -> np.ndarray:
@@ -47,3 +51,12 @@ def law_of_errors(
         variance = slope**2 * variance + np.maximum(noise, 0) / hidden[k - 1]
         delta = after
     raise AssertionError("the last layer returns")
+
+
+def data_legend(figure: Figure, ax: Axes, records: Records) -> None:
+    """Name the data sets above all panels, each with the distance of its closest pair."""
+    looks = style.looks(records.values("data"))
+    for record in records:
+        u_min = rf"$u_{{\min}}={float(record.arrays['u_min']):.2g}$"
+        style.entry(ax, f"{record.cell.data}, {u_min}", **looks[record.cell.data])
+    style.legend_above(figure, ax, ncols=3)

@@ -66,11 +66,9 @@ def draw(records: Records) -> Figure:
     for ax in axes:
         style.log_axes(ax, ok.values("m"), y=False)
         ax.set_xlabel("width $m$")
-    style.letter(axes)
     fewest = curves.fewest(ok, "off", "m", "activation")
     note = f"l = {ok[0].cell.depth}, hidden widths k² m; bars: 95 %, {fewest:,} networks or more"
-    style.footnote(figure, note)
-    return figure
+    return style.finish(figure, axes, note)
 
 
 def tables(records: Records) -> dict[str, Table]:

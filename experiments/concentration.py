@@ -154,11 +154,14 @@ def draw(records: Records) -> Figure:
     figure, axes = style.panels(len(panels), height=2.6, squeeze=False)
     for (panel, choose), ax in zip(panels.items(), axes[0], strict=True):
         panel(ax, choose(ok))
-    style.letter(axes[0] if len(panels) > 1 else [])
     seeds = curves.fewest(ok, "operator", "activation", "data", "schedule", "m", "depth")
     bars = f"n = {ok[0].cell.n}; bars: 95 %, {seeds} or more networks a point"
-    style.footnote(figure, bars, "brackets: 95 % intervals of the exponents")
-    return figure
+    return style.finish(
+        figure,
+        axes[0] if len(panels) > 1 else [],
+        bars,
+        "brackets: 95 % intervals of the exponents",
+    )
 
 
 def _deep(records: Records) -> bool:

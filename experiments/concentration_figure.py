@@ -221,16 +221,13 @@ def draw(records: Records) -> Figure:
     _means(axes[0], shallow)
     _differences(axes[1], shallow)
     _deep(axes[2], deep, laws)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=9, columnspacing=1,
+    style.legend_above(figure, axes[0], ncols=9, columnspacing=1,
                   handlelength=2.2, title="hidden widths $m_k$ in (a), (b)")  # fmt: skip
-    style.letter(axes)
     fields = ("schedule", "m")
     fewest = [curves.fewest(part, "error", *fields) for part in (shallow, deep)]
     note = f"means over {fewest[0]:,} pairs, a fresh network each (in (c) {fewest[1]}, bars: 95 %)"
     band = "published: 1,000 pairs, [C] Figure 1; band: ± 3"
-    style.footnote(figure, note, band, "lines of (c): the law, nothing fitted")
-    return figure
+    return style.finish(figure, axes, note, band, "lines of (c): the law, nothing fitted")
 
 
 def _widths_word(schedule: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from _cells import angles_of, of_delta
+from _cells import angles_of, columns, of_delta
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
@@ -68,10 +68,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         # The inverse of an upper bound, which may be infinite: a record holds finite numbers.
         rows.append((values[0], values[-1], bounds.condition[0], 1 / bounds.condition[1], kappa))
     names = ("lambda_min", "lambda_max", "low", "inverse_high", "kappa")
-    found = {
-        name: np.stack(rows) for name, rows in zip(names, zip(*rows, strict=True), strict=True)
-    }
-    return {**found, "u_min": closest}
+    return {**columns(names, rows), "u_min": closest}
 
 
 def depth_within(factor: float, depths: np.ndarray, values: np.ndarray, limit: float) -> float:
@@ -176,10 +173,8 @@ def draw(records: Records) -> Figure:
         panels = (_against_depth, _needed_depth, _collapse, _logarithm)
         for panel, ax in zip(panels, axes.flat, strict=True):
             panel(ax, records.ok)
-    style.letter(axes.ravel())
     bounds = "(a) dashed and dotted: upper and lower bounds for the least and the largest Δ"
-    style.footnote(figure, bounds, "colours in (c), (d) as in (a)")
-    return figure
+    return style.finish(figure, axes, bounds, "colours in (c), (d) as in (a)")
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -165,14 +165,12 @@ def draw(records: Records) -> Figure:
     axes[1].legend(loc="upper right", handlelength=1.3)
     axes[1].sharey(axes[0])
     _condition(axes[2], ok)
-    style.letter(axes)
     cell = ok[0].cell
     ran = Records([record for record in ok if record.cell.seeds])
     least = curves.fewest(ran, "loss", "activation", "depth")
     lines = f"{cell.data}, n = {cell.n}; lines: means of {cell.labels} labellings"
     markers = f"markers: medians of {least} networks or more, widths {cell.m} k²; bars: 95 %"
-    style.footnote(figure, lines, markers)
-    return figure
+    return style.finish(figure, axes, lines, markers)
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -115,12 +115,10 @@ def draw(records: Records) -> Figure:
         ax.set_ylim(0, None)
         ax.legend(loc="lower left", handlelength=1.2, title=f"exponent in ${of}$")
     _circle(axes[2], ok)
-    style.letter(axes)
     cell = ok[0].cell
     fewest = curves.fewest(ok, "operator", "activation", "depth", "outputs")
     note = f"m = {cell.m}, n = {cell.n}; bars: 95 %, {fewest} or more networks a point"
-    style.footnote(figure, note, "brackets: 95 % intervals")
-    return figure
+    return style.finish(figure, axes, note, "brackets: 95 % intervals")
 
 
 def tables(records: Records) -> dict[str, Table]:

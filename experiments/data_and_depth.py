@@ -199,12 +199,9 @@ def draw(records: Records) -> Figure:
     axes[1].set(xlabel="depth $l$")
     axes[1].set_title(f"equal κ, $n={shape[1].n}$")
     axes[2].set_title(f"the circle, $n={shape[2].n}$, $l={shape[2].depth}$")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1)
-    style.letter(axes)
+    style.legend_above(figure, axes[0], columnspacing=1)
     note = "computed law of K(θ) − K∞, widths k² m; bars: 95 % over data sets of one kind"
-    style.footnote(figure, note, "φ(s) = s cos t + |s| sin t")
-    return figure
+    return style.finish(figure, axes, note, "φ(s) = s cos t + |s| sin t")
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -14,7 +14,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from _cells import of_delta
+from _cells import columns, of_delta
+from _distances import data_legend
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
@@ -92,10 +93,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     pair = deep_limit.closest_pair(init, x, max(cell.depths))
     rows = [_one_depth(init, x, u, pair, depth) for depth in cell.depths]
     names = ("lambda_min", "lambda_max", "alone", "on_pair", "low", "high", "inv_min", "inv_max")
-    found = {
-        name: np.array(rows) for name, rows in zip(names, zip(*rows, strict=True), strict=True)
-    }
-    return {**found, "u_min": u.min(), "u_max": u.max(), "pair": np.array(pair)}
+    return {**columns(names, rows), "u_min": u.min(), "u_max": u.max(), "pair": np.array(pair)}
 
 
 def _smallest(ax: Axes, records: Records) -> None:
@@ -155,16 +153,11 @@ def draw(records: Records) -> Figure:
     shown = records.ok.where(delta=records.ok.values("delta")[-1])
     for panel, ax in zip((_smallest, _alone, _on_pair, _inverse_distances), axes.flat, strict=True):
         panel(ax, shown)
-    looks = style.looks(shown.values("data"))
-    for record in shown:
-        u_min = rf"$u_{{\min}}={float(record.arrays['u_min']):.2g}$"
-        style.entry(axes[0, 0], f"{record.cell.data}, {u_min}", **looks[record.cell.data])
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    style.letter(axes.ravel())
+    data_legend(figure, axes[0, 0], shown)
     cell = shown[0].cell
-    style.footnote(figure, f"Δ = {cell.delta:g}, n = {cell.n}; (a) dotted: the proven lower bound")
-    return figure
+    return style.finish(
+        figure, axes, f"Δ = {cell.delta:g}, n = {cell.n}; (a) dotted: the proven lower bound"
+    )
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-from _cells import angles_of, of_delta
+from _cells import angles_of, columns, of_delta
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -59,8 +59,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         if cell.phi == "abs_linear":
             inverse = np.asarray(deep_limit.inverse_distance_kernel(init, x, y, depth)[0])
         rows.append((k / own, np.full_like(k, own), inverse))
-    names = ("ratio", "own", "inverse")
-    return dict(zip(names, map(np.stack, zip(*rows, strict=True)), strict=True))
+    return columns(("ratio", "own", "inverse"), rows)
 
 
 def _edge(records: Records) -> Records:
@@ -141,10 +140,10 @@ def draw(records: Records) -> Figure:
         _errors(axes[1], edge)
     if len(ok):
         _off_edge(axes[2], ok)
-    style.letter(axes)
     dotted = "(a) Δ = 1, dotted: 3π/(16Δl)/u; (b) colours as in (a)"
-    style.footnote(figure, dotted, "(c) angle ½; σ_w* is the edge, where the three of |s| coincide")
-    return figure
+    return style.finish(
+        figure, axes, dotted, "(c) angle ½; σ_w* is the edge, where the three of |s| coincide"
+    )
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -165,13 +165,11 @@ def draw(records: Records) -> Figure:
     grid[0, 0].legend()
     _normal(grid[1, 0], shown)
     _excesses(grid[1, 1], by_depth)
-    style.letter(list(grid.flat))
     cell = ok[0].cell
     note = f"{style.word(cell.activation)}, {cell.data}, n = {cell.n} and {cell.n_test} test points"
     bars = f"{described(ok, 'outputs', 'depth', 'm')}; bars: 95 %; colours in (c) as in (a)"
     lines = "solid, dashed in (d): l as in (c)" if len(depths) > 1 else ""
-    style.footnote(figure, note, bars, lines)
-    return figure
+    return style.finish(figure, grid, note, bars, lines)
 
 
 def tables(records: Records) -> dict[str, Table]:

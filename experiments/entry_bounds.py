@@ -105,11 +105,11 @@ def draw(records: Records) -> Figure:
     for delta in ends:
         style.entry(axes[0], rf"$\Delta={delta:g}$", color=looks[delta]["color"])
     axes[0].legend()
-    style.letter(axes)
     tried = sum(r.cell.angles * len(r.cell.depths) for r in ok)
     broken = sum(int(r.arrays["violations"].sum()) for r in ok)
-    style.footnote(figure, f"{tried:,} (angle, Δ, l), {broken} violations of the upper side")
-    return figure
+    return style.finish(
+        figure, axes, f"{tried:,} (angle, Δ, l), {broken} violations of the upper side"
+    )
 
 
 def tables(records: Records) -> dict[str, Table]:

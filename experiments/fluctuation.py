@@ -166,11 +166,9 @@ def draw(records: Records) -> Figure:
     looks = style.looks(list(pairs)).values()
     for ax, (label, pair), look in zip(axes[1, 1:], pairs.items(), looks, strict=True):
         _quantiles(ax, most, label, pair, look["color"])
-    style.letter(axes.ravel())
     cell, fewest = ok[0].cell, curves.fewest(ok, "operator", "m", "activation")
     note = f"n = {cell.n}, l = {cell.depth}; bars: 95 %, {fewest:,} networks or more a point"
-    style.footnote(figure, note, "grey bars of (b): two standard errors about 1")
-    return figure
+    return style.finish(figure, axes, note, "grey bars of (b): two standard errors about 1")
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -163,13 +163,11 @@ def draw(records: Records) -> Figure:
     for ax in axes[1:]:
         style.log_axes(ax, ok.values("m"), y=False)
         ax.axhline(1, **style.GUIDE)
-    style.letter(axes)
     cell = sampled[0].cell
     fewest = curves.fewest(ok, "redraw", "n", "m", "weights", "activation")
     note = f"{cell.data}, n = {cell.n} (in (b) also others), l = {cell.depth}, widths k² m"
     bars = f"bars: 95 %, {fewest} networks or more"
-    style.footnote(figure, note, bars, "colours as in (b)")
-    return figure
+    return style.finish(figure, axes, note, bars, "colours as in (b)")
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -131,14 +131,13 @@ def draw(records: Records) -> Figure:
         style.entry(axes[0, 0], f"$q={scale:g}$", **look)
     for schedule, line in zip(SCHEDULES, style.LINES, strict=False):
         style.entry(axes[0, 0], f"widths {SCHEDULES[schedule]}", color="0.4", linestyle=line)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    style.letter(axes.ravel())
+    style.legend_above(figure, axes[0, 0])
     cell = ok[0].cell
     points = f"{cell.data}, n = {cell.n}, {cell.n_test} test points, l = {cell.depth}"
     note = described(ok, "drift", "activation", "schedule", "scale", "m")
-    style.footnote(figure, points, f"{cell.steps} steps", note, "bars: 95 % over networks")
-    return figure
+    return style.finish(
+        figure, axes, points, f"{cell.steps} steps", note, "bars: 95 % over networks"
+    )
 
 
 def tables(records: Records) -> dict[str, Table]:

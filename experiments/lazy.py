@@ -63,13 +63,11 @@ def draw(records: Records) -> Figure:
             end = start * (ms[-1] / ms[0]) ** power
             ax.text(ms[-1], end, GUIDES[power], fontsize=style.SMALL, color="0.35", va="center")
         style.legend_below(ax, 1, under=-0.22)
-    style.letter(axes)
     cell = ok[0].cell
     points = f"n = {cell.n} and {cell.n_test} test points of {cell.data}, l = {cell.depth}"
     shape = f"widths {cell.schedule} in k, {cell.steps} steps"
     note = f"{described(ok, 'drift', 'activation', 'm')}; bars, brackets: 95 %"
-    style.footnote(figure, points, shape, note)
-    return figure
+    return style.finish(figure, axes, points, shape, note)
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import _ratios
 import numpy as np
-from _cells import WORDS, Activation, OutputWeights
+from _cells import WORDS, OutputWeights
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,7 +27,6 @@ from ntk_eoc.sweeps.records import Records
 class Cell(_ratios.OfInputs):
     """One size of matrix, activation and law of D."""
 
-    activation: Activation
     output_weights: OutputWeights = "identity"
 
 
@@ -40,10 +39,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     n, d, p = cell.size
     cloud = outliers(act, n, d, p, two_layer.WEIGHTS[cell.output_weights]())
     rows = []
-    for key in cell.seed_keys():
-        factors = two_layer.draw(
-            key, act, (n, d, p), weights_name=cell.output_weights, dtype=cell.dtype
-        )
+    for factors in _ratios.draws(cell, act, weights_name=cell.output_weights):
         rows.append(two_layer.eigenvalues(factors)[-2 * d :])
     top = np.array(rows)
     # How many lie above the middle of the widest gap on a logarithmic scale.
@@ -96,14 +92,14 @@ def draw(records: Records) -> Figure:
     axes[0].set_ylabel("the $2d$ largest eigenvalues")
     for ax in axes[len(groups) :]:
         ax.set_axis_off()
-    style.letter(axes[: len(groups)])
     figure.suptitle(
         "$c_0\\neq 0$ sets $d$ eigenvalues apart, near the predicted cloud", fontsize=7.5
     )
     band = "band: predicted cloud of d outliers, line: its centre"
     marks = "dashes: the d largest eigenvalues of each draw, dots: the next d"
-    style.footnote(figure, band, marks, "number: how many lie above the widest gap")
-    return figure
+    return style.finish(
+        figure, axes[: len(groups)], band, marks, "number: how many lie above the widest gap"
+    )
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import _ratios
 import numpy as np
-from _cells import WORDS, Activation, OutputWeights
+from _cells import WORDS, OutputWeights, columns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,7 +28,6 @@ from ntk_eoc.sweeps.records import Records
 class Cell(_ratios.OfInputs):
     """One size of matrix, activation and law of D, in whose proportions D is."""
 
-    activation: Activation
     output_weights: OutputWeights = "identity"
 
 
@@ -48,16 +47,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     predicted = whole_outliers(act, n, d, p, weights)
     law = ne.quadratic_scaling_law(act, n / (d * p), p / d, weights)
     rows = []
-    for key in cell.seed_keys():
-        factors = two_layer.draw(
-            key,
-            act,
-            (n, d, p),
-            weights_name=cell.output_weights,
-            weights=two_layer.even_weights,
-            factors=two_layer.whole,
-            dtype=cell.dtype,
-        )
+    how = {"weights": two_layer.even_weights, "factors": two_layer.whole}
+    for factors in _ratios.draws(cell, act, weights_name=cell.output_weights, **how):
         values = two_layer.eigenvalues(factors)
         bulk = values[: n - len(predicted)]
         top = values[n - len(predicted) - 8 :]
@@ -65,8 +56,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         above = [int(np.sum(of > law.bounds[1])) for of in (values, first)]
         rows.append((top, *above, kolmogorov(law, bulk), kolmogorov(law, values)))
     names = ("top", "above", "above_first", "bulk", "mistaken")
-    found = {k: np.array(c) for k, c in zip(names, zip(*rows, strict=True), strict=True)}
-    return {**found, "predicted": predicted}
+    return {**columns(names, rows), "predicted": predicted}
 
 
 def _panel(ax: Axes, cells: Records, name: str) -> None:
@@ -98,10 +88,8 @@ def draw(records: Records) -> Figure:
     axes[0, 0].legend()
     for ax in axes.ravel()[len(groups) :]:
         ax.set_axis_off()
-    style.letter(axes.ravel()[: len(groups)])
     dots = "dots: the largest eigenvalues of each draw, eight of the bulk among them (rank < 0)"
-    style.footnote(figure, dots, "lines: predicted, none fitted")
-    return figure
+    return style.finish(figure, axes.ravel()[: len(groups)], dots, "lines: predicted, none fitted")
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -120,12 +120,10 @@ def draw(records: Records) -> Figure:
     _operator(axes[1], records.ok)
     for ax in axes:
         ax.set(xlabel="points $n$", ylim=(0, None))
-    style.letter(axes)
     cell = records.ok[0].cell
     fewest = curves.fewest(records.ok, "operator", "n", "m", "activation")
     note = f"{cell.data}, l = {cell.depth}, widths k² m; bars: 95 %, {fewest} or more networks"
-    style.footnote(figure, note)
-    return figure
+    return style.finish(figure, axes, note)
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import _ratios
 import numpy as np
-from _cells import Activation
 from matplotlib.figure import Figure
 
 import ntk_eoc as ne
@@ -27,8 +26,6 @@ from ntk_eoc.sweeps.records import Records
 class Cell(_ratios.OfInputs):
     """One size of matrix and activation."""
 
-    activation: Activation
-
 
 cost = _ratios.cost
 
@@ -40,8 +37,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     law = ne.quadratic_scaling_law(act, n / (d * p), p / d)
     count = outliers(act, n, d, p).number
     distances = []
-    for key in cell.seed_keys():
-        factors = two_layer.draw(key, act, (n, d, p), dtype=cell.dtype)
+    for factors in _ratios.draws(cell, act):
         bulk = two_layer.eigenvalues(factors)[: n - count]
         distances.append((kolmogorov(law, bulk), wasserstein(law, bulk)))
     table = np.array(distances)
@@ -64,13 +60,11 @@ def draw(records: Records) -> Figure:
         ax.set(xlabel="inputs $d$ ($p=\\gamma_2 d$, $n=\\gamma_1 dp$)", ylabel=label)
         ax.set_title(title)
         style.legend_below(ax, 1, under=-0.27)
-    style.letter(axes)
     cell = ok[0].cell
     ratios = rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$"
     least = curves.fewest(ok, "kolmogorov", "activation", "d")
     bars = f"bars and brackets: 95 %, {least} draws a point or more"
-    style.footnote(figure, ratios, bars, "outliers set apart")
-    return figure
+    return style.finish(figure, axes, ratios, bars, "outliers set apart")
 
 
 def tables(records: Records) -> dict[str, Table]:

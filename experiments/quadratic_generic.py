@@ -13,7 +13,7 @@ from typing import Any
 
 import _ratios
 import numpy as np
-from _cells import Activation
+from _cells import columns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
@@ -36,8 +36,6 @@ cubic = ne.Activation(
 class Cell(_ratios.OfInputs):
     """One size of matrix and activation."""
 
-    activation: Activation
-
 
 cost = _ratios.cost
 
@@ -50,8 +48,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     laws = {"law": ne.quadratic_scaling_law(act, *ratios), **control_laws(act, *ratios)._asdict()}
     count = outliers(act, n, d, p).number
     rows = []
-    for key in cell.seed_keys():
-        factors = two_layer.draw(key, act, (n, d, p), dtype=cell.dtype)
+    for factors in _ratios.draws(cell, act):
         bulk = two_layer.eigenvalues(factors)[: n - count]
         matched = bulk * (laws["law"].moment(1) / np.mean(bulk))
         far = [
@@ -59,8 +56,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         ]
         rows.append((*far, kolmogorov(laws["law"], matched)))
     names = [f"{kind}_{name}" for kind in ("kolmogorov", "wasserstein") for name in laws]
-    columns = zip(*rows, strict=True)
-    return {k: np.array(c) for k, c in zip((*names, "mean_matched"), columns, strict=True)}
+    return columns((*names, "mean_matched"), rows)
 
 
 def intercept(d: Any, draws: Any) -> Exponent:
@@ -104,14 +100,17 @@ def draw(records: Records) -> Figure:
     axes[0, 0].set_ylabel("Kolmogorov distance")
     for ax in axes[0, len(groups) :]:
         ax.set_axis_off()
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    style.letter(axes[0, : len(groups)])
+    style.legend_above(figure, axes[0, 0], ncols=3)
     cell = records.ok[0].cell
     ratios = rf"$\gamma_1={cell.gamma1:g}$, $\gamma_2={cell.gamma2:g}$"
     least = curves.fewest(records.ok, "kolmogorov_law", "activation", "d")
-    style.footnote(figure, ratios, f"bars: 95 %, {least} draws or more", "outliers set apart")
-    return figure
+    return style.finish(
+        figure,
+        axes[0, : len(groups)],
+        ratios,
+        f"bars: 95 %, {least} draws or more",
+        "outliers set apart",
+    )
 
 
 def tables(records: Records) -> dict[str, Table]:
@@ -132,12 +131,12 @@ def tables(records: Records) -> dict[str, Table]:
             own += [f"{fit.slope:.4f} [{fit.low:.4f}, {fit.high:.4f}]", fit.prefactor]
             own.append(curves.fit_of(d, draws))
         fits.append(own)
-    columns = ("draws", "Kolmogorov", "mean matched", "Wasserstein, 95 %", *WORDS.values())
+    heads = ("draws", "Kolmogorov", "mean matched", "Wasserstein, 95 %", *WORDS.values())
     over = ("transposed over the law", "matched over the law")
     parts = ("a", "b", "exponent in d")
     kinds = [f"{part}, {kind}" for kind in ("Kolmogorov", "Wasserstein") for part in parts]
     return {
-        "": Table(("φ", "d", *columns, *over), rows),
+        "": Table(("φ", "d", *heads, *over), rows),
         "fits": Table(("φ", *kinds), fits),
     }
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import _ratios
 import jax.numpy as jnp
 import numpy as np
-from _cells import WORDS, OutputWeights
+from _cells import WORDS, OutputWeights, columns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -74,24 +74,16 @@ def measure(cell: Cell) -> dict[str, Any]:
     count = outliers(act, n, d, p, weights).number
     edges = np.linspace(0, np.sqrt(1.1 * law.bounds[1]), BINS + 1) ** 2
     rows = []
-    for key in cell.seed_keys():
-        factors = two_layer.draw(
-            key,
-            act,
-            (n, d, p),
-            weights_name=cell.output_weights,
-            weights=HOW[cell.proportions],
-            dtype=cell.dtype,
-        )
+    how = {"weights_name": cell.output_weights, "weights": HOW[cell.proportions]}
+    for factors in _ratios.draws(cell, act, **how):
         bulk = two_layer.eigenvalues(factors)[: n - count]
         heights = np.histogram(bulk[bulk > 0], edges)[0] / (len(bulk) * np.diff(edges))
         beside = [kolmogorov(one, bulk) for one in controls]
         rows.append((kolmogorov(law, bulk), wasserstein(law, bulk), beside, heights))
     names = ("kolmogorov", "wasserstein", "controls", "histogram")
-    found = {k: np.array(c) for k, c in zip(names, zip(*rows, strict=True), strict=True)}
     x = _grid(law)
     return {
-        **found,
+        **columns(names, rows),
         "bin_edges": edges,
         "law_x": x,
         "law_density": law.density(x),
@@ -200,12 +192,10 @@ def draw(records: Records) -> Figure:
     _panel(axes[1, 0], shown.where(slope="min(s, 0)"), _both, "φ' = min(s, 0), D² = 1")
     _proportions(axes[1, 1], records.ok)
     _distances(axes[1, 2], shown)
-    style.letter(axes.ravel())
     draws = curves.fewest(shown, "kolmogorov", "slope", "output_weights", "gamma1", "gamma2")
     side = shown[0].cell.side
     bars = rf"shaded: all eigenvalues of {draws} draws, $dp\approx{side}^2$, outliers set apart"
-    style.footnote(figure, bars, "lines: the law, ticks: its edges", "bars: 95 %")
-    return figure
+    return style.finish(figure, axes, bars, "lines: the law, ticks: its edges", "bars: 95 %")
 
 
 def _fixed(index: int, value: float) -> str:

@@ -80,8 +80,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     shown: ne.SpectralLaw = law
     beside: tuple[ne.SpectralLaw, ...] = ()
     names = {"entries_name": cell.entries, "weights_name": cell.output_weights}
-    for key in cell.seed_keys():
-        factors = two_layer.draw(key, act, (n, d, p), dtype=cell.dtype, **names)
+    for factors in _ratios.draws(cell, act, **names):
         bulk, out = bulk_of(cell, two_layer.eigenvalues(factors, memory=8e9))
         varied = np.ptp(np.abs(factors.d_values)) > 0
         drawn = law_at(cell, np.asarray(factors.d_values, np.float64)) if varied else law

@@ -137,11 +137,9 @@ def draw(records: Records) -> Figure:
     for ax, record in zip(axes, ok, strict=False):
         _density(ax, record, f"{record.cell.seeds} probes")
     _differences(axes[-1], ok)
-    style.letter(axes)
     cell, bytes_ = ok[0].cell, 8.0 * ok[0].cell.n ** 2
     words = f"{cell.steps} Lanczos steps; bars and band: two standard errors over the probes"
-    style.footnote(figure, words, f"the matrix would take {bytes_ / 1e9:.0f} GB")
-    return figure
+    return style.finish(figure, axes, words, f"the matrix would take {bytes_ / 1e9:.0f} GB")
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -240,16 +240,13 @@ def draw(records: Records) -> Figure:
     for row, (_, cells) in zip(axes, groups, strict=True):
         _errors(row[0], cells)
         _paired(row[1], cells)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    style.letter(list(axes.flat))
+    style.legend_above(figure, axes[0, 0], ncols=3)
     ran = Records([record for record in ok if record.cell.seeds])
     cell = ran[0].cell
     fewest = curves.fewest(ran, "accuracy", "way", "data")
     shape = f"{style.word(cell.activation)}, hidden widths {cell.m}, l = {cell.depth}"
     bars = f"bars: 95 %, {fewest} networks or more a curve, {curves.lost(ran)} diverged"
-    style.footnote(figure, shape, f"momentum {cell.momentum:g}", bars)
-    return figure
+    return style.finish(figure, axes, shape, f"momentum {cell.momentum:g}", bars)
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -188,15 +188,12 @@ def draw(records: Records) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel(r"$\sqrt{m}\,\|K-K_\infty\|_F/\|K_\infty\|_F$, r.m.s.")
     _moments(axes[1, 2], records.ok.where(n=1))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), title="$m_k$")
-    style.letter(axes.ravel())
+    style.legend_above(figure, axes[0, 0], title="$m_k$")
     cell = ok[0].cell
     fewest = curves.fewest(drawn, "error", "activation", "power", "depth", "equal")
     note = f"{cell.data}, n = {cell.n}; costs are those of k² m at m = {cell.m}"
     dots = f"lines: the law, nothing fitted; dots: {fewest} networks or more, bars: 95 %"
-    style.footnote(figure, note, dots)
-    return figure
+    return style.finish(figure, axes, note, dots)
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -86,12 +86,10 @@ def draw(records: Records) -> Figure:
         style.entry(axes[0], style.word(name), linestyle="none", **style.activation_look(name))
     axes[0].set_ylim(0, 1.1)
     axes[0].legend(loc="lower right")
-    style.letter(axes)
     cell = wide[0].cell
     fewest = curves.fewest(wide, "norm", "n", "m", "activation")
     note = f"{cell.data}, l = {cell.depth}, widths k² m; bars: 95 %, {fewest} or more networks"
-    style.footnote(figure, note)
-    return figure
+    return style.finish(figure, axes, note)
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from _cells import of_delta
+from _cells import columns, of_delta
+from _distances import data_legend
 from data_geometry import Cell, cost, points
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -71,8 +72,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         near = [_by_distance(cell.delta, w, depth, values) for w in (inverse.mean(), inverse.max())]
         rows.append((values, *near, np.ravel(bounds), fitted, _pairs_in(vectors[:, 0]), condition))
     names = ("spectrum", "by_mean", "by_largest", "bounds", "fitted", "pairs", "condition")
-    columns = (np.array(column) for column in zip(*rows, strict=True))
-    found = {k: np.where(np.isfinite(c), c, 0.0) for k, c in zip(names, columns, strict=True)}
+    found = {k: np.where(np.isfinite(c), c, 0.0) for k, c in columns(names, rows).items()}
     return {**found, "u_min": u.min(), "mean_inverse": inverse.mean()}
 
 
@@ -197,21 +197,15 @@ def draw(records: Records) -> Figure:
     _fan(axes[1, 0], digits[0])
     _with_n(axes[1, 1], ok.where(delta=ok.values("delta")[-1]))
     _participation(axes[1, 2], shown)
-    looks = style.looks(shown.values("data"))
-    for record in shown:
-        u_min = rf"$u_{{\min}}={float(record.arrays['u_min']):.2g}$"
-        style.entry(axes[1, 2], f"{record.cell.data}, {u_min}", **looks[record.cell.data])
-    handles, labels = axes[1, 2].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    style.letter(axes.ravel())
+    data_legend(figure, axes[1, 2], shown)
     cell = shown[0].cell
-    style.footnote(
+    return style.finish(
         figure,
+        axes,
         f"Δ = {cell.delta:g}, n = {cell.n}",
         "a line of (a) begins where the bound or the approximation is positive and finite",
         "marks at the right of (c): the mean inverse distance",
     )
-    return figure
 
 
 def _from(record: Any, name: str) -> float:

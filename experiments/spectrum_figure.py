@@ -171,12 +171,10 @@ def draw(records: Records) -> Figure:
     figure, axes = style.panels(2, height=2.9)
     _means(axes[0], records.ok)
     _differences(axes[1], records.ok)
-    style.letter(axes)
     cell = records.ok[0].cell
     sets = curves.fewest(records.ok, "condition", "delta")
     bars = f"n = {cell.n} points on the sphere of R^{cell.d}; bars: 95 %, {sets} data sets"
-    style.footnote(figure, bars, "published: 100 data sets, [S] Figure 1", "band: ± 3")
-    return figure
+    return style.finish(figure, axes, bars, "published: 100 data sets, [S] Figure 1", "band: ± 3")
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -125,9 +125,7 @@ def draw(records: Records) -> Figure:
     for c, look in style.ramp(CONSTANTS).items():
         style.entry(axes[1], f"$c={c:g}$", **look)
     style.entry(axes[1], r"without $\sqrt{\log m}$", color="0.4", linestyle=style.LINES[2])
-    handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1)
-    style.letter(axes)
+    style.legend_above(figure, axes[1], columnspacing=1)
     cell = ok[0].cell
     least = min(len(c.stack("ratio")) / m for (_, m), c in ok.group("activation", "m"))
     note = (
@@ -137,8 +135,9 @@ def draw(records: Records) -> Figure:
     names.sort(key=lambda name: np.median(ok.where(activation=name).stack("ratio")))
     ends = zip(names, ("lower", "upper"), strict=False)
     words = ", ".join(f"{style.word(name)} {end}" for name, end in ends)
-    style.footnote(figure, note, "bars: 95 % over networks, binomial in (b), (c)", dots, words)
-    return figure
+    return style.finish(
+        figure, axes, note, "bars: 95 % over networks, binomial in (b), (c)", dots, words
+    )
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -188,7 +188,6 @@ def draw(records: Records) -> Figure:
         ax.set_ylabel("error / bound without $C$")
     for ax in axes.ravel()[[0, 3, 5]]:
         ax.legend(loc="best")
-    style.letter(axes.ravel())
     fewest = [curves.fewest(part, "E1", "m") for part in (drawn, weights)]
     few = drawn[0].cell.n
     note = (
@@ -197,8 +196,9 @@ def draw(records: Records) -> Figure:
     draws = (
         f"(a), (b): {fewest[0]} draws or more, (c) to (f): {fewest[1]} networks or more, by weights"
     )
-    style.footnote(figure, note, draws, "bars: 95 %; (f): points on an arc, 0.03 to 3 rad")
-    return figure
+    return style.finish(
+        figure, axes, note, draws, "bars: 95 %; (f): points on an arc, 0.03 to 3 rad"
+    )
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -73,9 +73,8 @@ def draw(records: Records) -> Figure:
         style.entry(axes[0, 0], f"{label} loss", color=color, linewidth=3)
     for name, line in LINES.items():
         style.entry(axes[0, 0], NAMES[name], color="0.3", linestyle=line)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
     title = "The three merge as $m$ grows; they part where the loss is small"
-    figure.legend(handles, labels, loc="outside upper center", ncols=5, title=title)
+    style.legend_above(figure, axes[0, 0], ncols=5, title=title)
     cell = ok[0].cell
     points = f"{cell.data}, n = {cell.n}, {cell.n_test} test points, l = {cell.depth}"
     medians = f"medians, bands: their 95 % intervals; {described(ok, 'trained', 'activation', 'm')}"

@@ -125,14 +125,11 @@ def draw(records: Records) -> Figure:
         _differences(column[1], ok.where(activation=name))
     for ax in axes[:, len(names) :].ravel():
         ax.set_axis_off()
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5)
-    style.letter(axes[:, : len(names)].ravel())
+    style.legend_above(figure, axes[0, 0], ncols=5)
     cell = ok[0].cell
     sizes = rf"$n={cell.n}$, $d={cell.d}$, $\gamma_1\approx{cell.gamma1:g}$"
     draws = f"means of {curves.fewest(ok, 'kolmogorov', 'activation', 'inputs')} draws, bands: 95 %"
-    style.footnote(figure, sizes, draws, "outliers set apart")
-    return figure
+    return style.finish(figure, axes[:, : len(names)], sizes, draws, "outliers set apart")
 
 
 def tables(records: Records) -> dict[str, Table]:

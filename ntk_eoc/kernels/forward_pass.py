@@ -17,12 +17,12 @@ from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.blocks import (
     MEMORY,
     Ensemble,
+    Ensembles,
     Network,
     Plan,
     Run,
     knowing_its_batch,
     over_blocks,
-    prepare,
 )
 from ntk_eoc.kernels.counter_normals import Words, stream_key
 from ntk_eoc.kernels.grams import Root, gram_root, matmul, product, square
@@ -55,17 +55,8 @@ def nngp_sampled(
     return draw_nngp(key, ensemble)[: len(widths) - 1]
 
 
-def nngp_ensemble(
-    init: Init,
-    x: Float[ArrayLike, "n d"],
-    widths: Sequence[int],
-    *,
-    memory: int = MEMORY,
-    dtype: Any = None,
-) -> Ensemble:
-    """Return what `draw_nngp` draws from; arguments and errors are those of `nngp_sampled`."""
-    one_output = (*widths[:-1], 1) if len(widths) else widths
-    return prepare("nngp_sampled", init, x, one_output, memory, dtype, copies=0)
+nngp_ensemble = Ensembles("nngp_sampled", copies=0)
+"""What `draw_nngp` draws from."""
 
 
 @jax.jit

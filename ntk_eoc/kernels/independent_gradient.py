@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ntk_eoc.checks import require
 from ntk_eoc.eoc import Init
-from ntk_eoc.kernels.blocks import MEMORY, Ensemble, prepare, require_float64
+from ntk_eoc.kernels.blocks import MEMORY, Ensemble, Ensembles, require_float64
 from ntk_eoc.kernels.grams import gram_root, matmul, square
 from ntk_eoc.kernels.sampled import sample
 
@@ -57,16 +57,8 @@ def gradient_independence_sampled(
     return found._replace(energy=found.energy[: max(len(widths) - 2, 0)])
 
 
-def gradient_independence_ensemble(
-    init: Init,
-    x: Float[ArrayLike, "n d"],
-    widths: Sequence[int],
-    *,
-    memory: int = MEMORY,
-    dtype: Any = None,
-) -> Ensemble:
-    """Return what `draw_gradient_independence` draws from: see `ntk_ensemble`."""
-    return prepare("gradient_independence_sampled", init, x, widths, memory, dtype, copies=3)
+gradient_independence_ensemble = Ensembles("gradient_independence_sampled", copies=3)
+"""What `draw_gradient_independence` draws from."""
 
 
 @jax.jit

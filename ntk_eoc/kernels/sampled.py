@@ -19,13 +19,13 @@ from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.blocks import (
     MEMORY,
     Ensemble,
+    Ensembles,
     Network,
     Plan,
     Run,
     columns,
     knowing_its_batch,
     over_blocks,
-    prepare,
 )
 from ntk_eoc.kernels.counter_normals import Words, fold, normals, stream_key
 from ntk_eoc.kernels.forward_pass import input_covariance, neurons
@@ -99,16 +99,8 @@ def ntk_sampled(
     return draw_ntk(key, ntk_ensemble(init, x, widths, memory=memory, dtype=dtype))
 
 
-def ntk_ensemble(
-    init: Init,
-    x: Float[ArrayLike, "n d"],
-    widths: Sequence[int],
-    *,
-    memory: int = MEMORY,
-    dtype: Any = None,
-) -> Ensemble:
-    """Return what `draw_ntk` draws from; arguments and errors are those of `ntk_sampled`."""
-    return prepare("ntk_sampled", init, x, widths, memory, dtype, copies=1)
+ntk_ensemble = Ensembles("ntk_sampled", copies=1)
+"""What `draw_ntk` draws from."""
 
 
 @jax.jit

@@ -198,6 +198,12 @@ def legend_below(ax: Axes, columns: int = 2, *, under: float = -0.2) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, under), ncols=columns, **look)
 
 
+def legend_above(figure: Figure, ax: Axes, **look: Any) -> None:
+    """Put the legend of one panel above all, in a row unless `ncols` is given."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", **{"ncols": len(labels), **look})
+
+
 def label_ends(ax: Axes, lines: Sequence[tuple[float, str, str]], size: float = SMALL) -> None:
     """Write (y, text, colour) to the right of a panel, each beside its y, none over another."""
     if not lines:
@@ -234,3 +240,10 @@ def footnote(figure: Figure, *parts: str) -> None:
     text = "; ".join(part for part in parts if part)
     lines = textwrap.fill(text, round(23 * figure.get_size_inches()[0]))
     figure.supxlabel(lines, fontsize=SMALL, color="0.35", x=0.01, ha="left")
+
+
+def finish(figure: Figure, axes: Values, *notes: str) -> Figure:
+    """Letter the panels, say in a footnote what they cannot show, and return the figure."""
+    letter(np.ravel(axes))  # type: ignore[arg-type]
+    footnote(figure, *notes)
+    return figure
