@@ -16,7 +16,7 @@ Kernels of n1 and n2 inputs:
     ntk_structured               K(θ) of a Flax model of linear layers, without a Jacobian
     ntk_vector_product           K(θ) v of any f, without K(θ)
     kernel_operator              K∞ as products with vectors, without the matrix
-    dask_kernel                  K∞ as a Dask array of tiles, here or on a cluster
+    dask_kernel, store_kernel    K∞ as a Dask array of tiles, here or on a cluster, and in Zarr
     ntk_sampled                  K(θ) of a fresh network, exact in law, without its weights
     ntk_matrix, with_outputs     the papers' matrix K/n, and K∞ ⊗ I_k
 
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from ntk_eoc.finite_width.fluctuations import Fluctuations, fluctuations
     from ntk_eoc.finite_width.mean_shift import mean_shift
     from ntk_eoc.finite_width.widths_for import widths_for
-    from ntk_eoc.kernels.dask_kernel import dask_kernel
+    from ntk_eoc.kernels.dask_kernel import dask_kernel, store_kernel
     from ntk_eoc.kernels.forward_pass import nngp_sampled
     from ntk_eoc.kernels.infinite import nngp_infinite, ntk_infinite, ntk_infinite_with_error
     from ntk_eoc.kernels.jacobian import ntk_jacobian
@@ -102,6 +102,7 @@ _HOME = {
     "Init": "eoc",
     "edge_of_chaos": "eoc",
     "dask_kernel": "kernels.dask_kernel",
+    "store_kernel": "kernels.dask_kernel",
     "kernel_operator": "kernels.kernel_operator",
     "nngp_infinite": "kernels.infinite",
     "nngp_sampled": "kernels.forward_pass",
@@ -141,6 +142,7 @@ __all__ = [  # noqa: RUF022 (the order of the data flow)
     "Init",
     "edge_of_chaos",
     "dask_kernel",
+    "store_kernel",
     "kernel_operator",
     "nngp_infinite",
     "nngp_sampled",

@@ -20,6 +20,7 @@ def blocks(page):
 
 def test_exact_models_of_other_libraries():
     pytest.importorskip("equinox")
+    pytest.importorskip("lineax")
     room = {}
     kernels = {}
     with jax.numpy_rank_promotion("allow"):  # other libraries add a bias [m] to images
@@ -39,6 +40,9 @@ def test_exact_models_of_other_libraries():
         n = k.shape[0] * k.shape[2]
         assert np.linalg.eigvalsh(k.transpose(0, 2, 1, 3).reshape(n, n))[-1] > 0
     assert room["learnt"].mean.shape == (61, 1)
+    dense = ne.ntk_infinite(room["init"], room["points"], room["points"], 3)
+    np.testing.assert_allclose(room["alpha"], np.linalg.solve(dense, np.ones(4)), rtol=1e-3)
+    np.testing.assert_allclose(room["largest"], np.linalg.eigvalsh(dense)[-2:], rtol=1e-6)
 
 
 def test_exact_the_start_page_shows_a_kernel():

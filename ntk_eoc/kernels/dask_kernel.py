@@ -1,5 +1,6 @@
 """K∞ as a Dask array of tiles: on this machine's cores, or on a cluster's workers."""
 
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -38,7 +39,8 @@ def dask_kernel(
     above the diagonal are the transposes of those below.
 
     What Dask does with arrays works: `K @ v`, `K.to_zarr(path)` (needs zarr), `da.linalg.solve`.
-    For products on one machine `kernel_operator` is faster: it forgets each tile at once.
+    `store_kernel` stores it so that it can be gone on with. For products on one machine
+    `kernel_operator` is faster: it forgets each tile at once.
 
     Args:
         init: Initialisation, or an activation or its name for its edge of chaos; it has to pickle
@@ -84,3 +86,49 @@ def dask_kernel(
     lower = [[below(i, j) for j in range(i + 1)] for i in range(len(blocks))]
     count = range(len(blocks))
     return da.block([[lower[i][j] if j <= i else lower[j][i].T for j in count] for i in count])
+
+
+def store_kernel(kernel: "DaskArray", path: str | PathLike[str]) -> Any:
+    """Compute the tiles of a `dask_kernel` into a Zarr array; of one begun, only those missing.
+
+    A tile is written whole or not at all, as soon as it is computed, and is NaN until then: after a
+    kill at any moment the same call goes on. One tile that is there is computed again and has to be
+    the same to the last bit: another kernel, or another kind of machine, is refused.
+
+    Args:
+        kernel: Of `dask_kernel`.
+        path: A folder that all workers see under this name.
+
+    Returns:
+        The `zarr.Array`, in the chunks of the kernel's tiles.
+
+    Raises:
+        ValueError: If the array at `path` is of another kernel, tile size or kind of machine.
+        ModuleNotFoundError: If Zarr is not installed (the extra `zarr`).
+    """
+    try:
+        import zarr
+    except ImportError:
+        raise ModuleNotFoundError(
+            "`store_kernel` needs Zarr: pip install 'ntk-eoc[zarr]'."
+        ) from None
+    import dask.array as da
+    from dask.array.core import slices_from_chunks
+
+    kind = kernel.shape, kernel.chunksize, kernel.dtype
+    options: Any = dict(zip(("shape", "chunks", "dtype"), kind, strict=True))
+    stored: Any = zarr.open_array(path, mode="a", fill_value=np.nan, **options)
+    found = stored.shape, stored.chunks, stored.dtype
+    require(found == kind, "path", f"an array of (shape, chunks, dtype) {kind}", found)
+    tiles = list(zip(np.ndindex(*kernel.numblocks), slices_from_chunks(kernel.chunks), strict=True))
+    empty = [bool(np.isnan(stored[place]).any()) for _, place in tiles]
+    if not all(empty):
+        index, place = tiles[empty.index(False)]
+        again = kernel.blocks[index].compute()
+        same = again.tobytes() == stored[place].tobytes()
+        require(same, "path", "an array of this kernel's tiles", "others")
+    missing = [tile for tile, is_empty in zip(tiles, empty, strict=True) if is_empty]
+    if missing:
+        sources, places = [kernel.blocks[index] for index, _ in missing], [p for _, p in missing]
+        da.store(sources, [stored] * len(missing), regions=places, lock=False)
+    return stored

@@ -1,7 +1,10 @@
 """K∞ as a Dask array: the numbers of `ntk_infinite`, and the same bits on any number of workers."""
 
+import importlib
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import dask
@@ -79,6 +82,56 @@ def test_bad_input_is_refused():
         ne.dask_kernel("relu", x * np.nan, 2)
 
 
+def tiles_computed(monkeypatch):
+    """A list that grows by one at each tile."""
+    module, seen = importlib.import_module("ntk_eoc.kernels.dask_kernel"), []
+    plain = module._tile
+
+    def counted(*args):
+        seen.append(args)
+        return plain(*args)
+
+    monkeypatch.setattr(module, "_tile", counted)
+    return seen
+
+
+@pytest.fixture
+def synchronous():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_exact_a_stored_kernel_is_gone_on_with(tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    x, seen = points(23), tiles_computed(monkeypatch)
+    kernel = ne.dask_kernel("relu", x, 3, chunks=9)
+    dense, path = kernel.compute(), tmp_path / "kernel.zarr"
+    seen.clear()
+    stored = ne.store_kernel(kernel, path)
+    assert len(seen) == 6  # each tile and its transpose from one computation
+    assert stored[:].tobytes() == dense.tobytes()
+    stored[9:18, :9] = np.nan
+    stored[18:, 18:] = np.nan
+    seen.clear()
+    again = ne.store_kernel(ne.dask_kernel("relu", x, 3, chunks=9), path)
+    assert len(seen) == 3  # the two that were missing, and the one that is compared
+    assert again[:].tobytes() == dense.tobytes()
+    plain = kernel.to_zarr(tmp_path / "plain.zarr", compute=True)
+    assert (dask.array.from_zarr(tmp_path / "plain.zarr").compute() == dense).all(), plain
+
+
+@pytest.mark.usefixtures("synchronous")
+def test_bad_stores_are_refused(tmp_path):
+    pytest.importorskip("zarr")
+    x, path = points(23), tmp_path / "kernel.zarr"
+    ne.store_kernel(ne.dask_kernel("relu", x, 3, chunks=9), path)
+    with pytest.raises(ValueError, match=r"`path` must be an array of \(shape, chunks, dtype\)"):
+        ne.store_kernel(ne.dask_kernel("relu", x, 3, chunks=8), path)
+    with pytest.raises(ValueError, match="`path` must be an array of this kernel's tiles"):
+        ne.store_kernel(ne.dask_kernel("relu", x, 4, chunks=9), path)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of a worker that is killed
 def test_exact_bits_on_one_two_and_four_workers_one_of_them_killed():
@@ -99,3 +152,32 @@ def test_exact_bits_on_one_two_and_four_workers_one_of_them_killed():
                 first = next(iter(client.run(os.getpid).values()))
                 os.kill(first, signal.SIGKILL)
             assert future.result(timeout=200).tobytes() == alone, workers
+
+
+STORE = """
+import sys, numpy as np, dask, jax, ntk_eoc as ne
+x = np.load(sys.argv[1])
+with dask.config.set(scheduler="synchronous"):
+    ne.store_kernel(ne.dask_kernel("erf", x, 6, chunks=60), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_exact_a_killed_run_loses_nothing_that_was_stored(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    x, path = points(900), tmp_path / "kernel.zarr"
+    np.save(tmp_path / "x.npy", x)
+    process = subprocess.Popen([sys.executable, "-c", STORE, tmp_path / "x.npy", path])
+    chunks = path / "c"
+    while process.poll() is None and sum(1 for _ in chunks.glob("*/*")) < 40:
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    before = {file: file.stat().st_mtime_ns for file in chunks.glob("*/[0-9]*")}
+    with dask.config.set(scheduler="synchronous"):
+        kernel = ne.dask_kernel("erf", x, 6, chunks=60)
+        assert 40 <= len(before) < 225
+        ne.store_kernel(kernel, path)
+        assert zarr.open_array(path)[:].tobytes() == kernel.compute().tobytes()
+    kept = [file for file, when in before.items() if file.stat().st_mtime_ns == when]
+    assert len(kept) == len(before)

@@ -64,3 +64,36 @@ def test_agrees_extreme_eigenvalues_and_density_with_the_dense_ones():
     rule = lanczos.quadrature(product, 300, operator, steps=40, probes=20, seed=0)
     bars = lanczos.cdf(rule, np.quantile(values, [0.3, 0.6, 0.9]))
     assert np.all(np.abs(bars.mean - [0.3, 0.6, 0.9]) < 4 * bars.error + 1 / 80)
+
+
+@pytest.fixture(scope="module")
+def operator_and_dense():
+    x = jax.random.normal(jax.random.key(0), (60, 9))
+    return ne.kernel_operator("relu", x, 3), np.asarray(ne.ntk_infinite("relu", x, x, 3))
+
+
+def test_agrees_in_scipy(operator_and_dense):
+    from scipy.sparse.linalg import cg, eigsh
+
+    (A, dense), y = operator_and_dense, np.random.default_rng(0).standard_normal(60)
+    largest = eigsh(A.aslinearoperator(), k=3, return_eigenvectors=False)
+    np.testing.assert_allclose(np.sort(largest), np.linalg.eigvalsh(dense)[-3:], rtol=1e-10)
+    alpha, status = cg(A.aslinearoperator(), y, rtol=1e-10)
+    assert status == 0
+    assert np.linalg.norm(dense @ alpha - y) < 1e-9 * np.linalg.norm(y)
+
+
+def test_agrees_in_matfree(operator_and_dense):
+    from matfree import decomp, eig
+
+    A, dense = operator_and_dense
+    values, _ = eig.eigh_partial(decomp.tridiag_sym(30))(lambda v, A: A @ v, jnp.ones(60), A)
+    np.testing.assert_allclose(np.max(values), np.linalg.eigvalsh(dense)[-1], rtol=1e-10)
+
+
+def test_agrees_in_lineax(operator_and_dense):
+    lx = pytest.importorskip("lineax")
+    (A, dense), y = operator_and_dense, jax.random.normal(jax.random.key(2), (60,))
+    operator = lx.FunctionLinearOperator(A.matvec, y, lx.positive_semidefinite_tag)
+    alpha = lx.linear_solve(operator, y, lx.CG(rtol=1e-10, atol=1e-10, max_steps=1000)).value
+    np.testing.assert_allclose(dense @ alpha, y, atol=1e-7)
