@@ -158,7 +158,7 @@ STORE = """
 import sys, numpy as np, dask, jax, ntk_eoc as ne
 x = np.load(sys.argv[1])
 with dask.config.set(scheduler="synchronous"):
-    ne.store_kernel(ne.dask_kernel("erf", x, 6, chunks=60), sys.argv[2])
+    ne.store_kernel(ne.dask_kernel("relu", x, 6, chunks=60), sys.argv[2])
 """
 
 
@@ -175,7 +175,7 @@ def test_exact_a_killed_run_loses_nothing_that_was_stored(tmp_path):
     assert process.wait() == -signal.SIGKILL
     before = {file: file.stat().st_mtime_ns for file in chunks.glob("*/[0-9]*")}
     with dask.config.set(scheduler="synchronous"):
-        kernel = ne.dask_kernel("erf", x, 6, chunks=60)
+        kernel = ne.dask_kernel("relu", x, 6, chunks=60)
         assert 40 <= len(before) < 225
         ne.store_kernel(kernel, path)
         assert zarr.open_array(path)[:].tobytes() == kernel.compute().tobytes()
