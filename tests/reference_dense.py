@@ -80,8 +80,14 @@ def bivariate(functions, features, q1, q2, delta, n):
 
 def kernel(phi, prime, features, w2, b2, start, depth, n):
     """K after `depth` layers of two inputs of variances and 1 − ρ `start`."""
+    return list(kernels(phi, prime, features, w2, b2, start, depth, n))[-1]
+
+
+def kernels(phi, prime, features, w2, b2, start, depth, n):
+    """K after 1 … `depth` layers."""
     q1, q2, delta = start
     k = np.array([q1, np.sqrt(q1 * q2) * (1 - delta), q2])
+    yield Kernel(k, (q1, q2))
     for _ in range(depth - 1):
         own = [moments(lambda y: (phi(y) ** 2, prime(y) ** 2), features, q, n) for q in (q1, q2)]
         next1, next2 = (w2 * m[0] + b2 for m in own)
@@ -95,4 +101,4 @@ def kernel(phi, prime, features, w2, b2, start, depth, n):
         q1, q2 = next1, next2
         slopes = np.array([own[0][1], slope, own[1][1]])
         k = w2 * slopes * k + [q1, np.sqrt(q1 * q2) * (1 - delta), q2]
-    return Kernel(k, (q1, q2))
+        yield Kernel(k, (q1, q2))
