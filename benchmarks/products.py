@@ -107,7 +107,9 @@ def density(n: int = 5000, steps: int = 60, probes: int = 10) -> None:
     x, _ = targets(n, 16, "float64")
     operator = ne.kernel_operator("relu", x, 5)
     found, clock, _ = clocked(
-        lambda: lanczos.quadrature(product, n, operator, steps=steps, probes=probes, seed=0)
+        lambda: lanczos.quadrature(
+            product, n, operator, steps=steps, probes=probes, seed=0, batch=probes
+        )
     )
     values, dense_clock, _ = clocked(
         lambda: np.linalg.eigvalsh(np.asarray(ne.ntk_infinite("relu", x, x, 5)))

@@ -7,6 +7,7 @@ float32. With 64-bit mode on, its coefficients carry the error of the products a
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
@@ -71,15 +72,23 @@ class Extremes(NamedTuple):
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _lanczos(
-    product: Callable[..., Array], steps: int, dtype: Any, start: Float[Array, "n"], *operands: Any
-) -> tuple[Float[Array, "k"], Float[Array, "j"], Float[Array, "k n"], Float[Array, ""]]:
+    product: Callable[..., Array],
+    steps: int,
+    dtype: Any,
+    starts: Float[Array, "b n"],
+    *operands: Any,
+) -> tuple[Float[Array, "b k"], Float[Array, "b j"], Float[Array, "b k n"], Float[Array, "b"]]:
     """Return the diagonal and off-diagonal of Lanczos' matrix, the basis, and the rest after it."""
 
     def cast(v: Array, *operands: Any) -> Array:
         return product(v.astype(dtype), *operands).astype(v.dtype)
 
-    found = decomp.tridiag_sym(steps, reortho="full", materialize=False)(cast, start, *operands)
-    return *found.J_small, found.Q_tall, jnp.linalg.norm(found.residual)
+    def space(start: Array) -> tuple[Array, Array, Array, Array]:
+        found = decomp.tridiag_sym(steps, reortho="full", materialize=False)(cast, start, *operands)
+        diagonal, off = found.J_small
+        return diagonal, off, found.Q_tall, jnp.linalg.norm(found.residual)
+
+    return jax.vmap(space)(starts)
 
 
 def _usable(diagonal: np.ndarray, off: np.ndarray, basis: np.ndarray, dtype: Any) -> int:
@@ -131,6 +140,24 @@ class Krylov:
         return Ritz(values, self.basis[:size].T @ vectors, np.abs(self.off[size - 1] * vectors[-1]))
 
 
+def _spaces(
+    product: Callable[..., Array],
+    starts: Float[np.ndarray, "b n"],
+    operands: tuple[Any, ...],
+    steps: int,
+    dtype: Any,
+) -> list[Krylov]:
+    """Return the Krylov space of each row of `starts`, every step one product with all of them."""
+    steps = min(require_count("steps", steps, 2), starts.shape[1])
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    found = _lanczos(product, steps, dtype, jnp.asarray(starts), *operands)
+    spaces = []
+    for diagonal, off, basis, rest in zip(*(np.asarray(x, np.float64) for x in found), strict=True):
+        size = _usable(diagonal, off, basis, dtype)
+        spaces.append(Krylov(diagonal[:size], np.append(off, rest)[:size], basis[:size]))
+    return spaces
+
+
 def krylov(
     product: Callable[..., Array],
     start: Float[np.ndarray, "n"],
@@ -147,12 +174,7 @@ def krylov(
         steps: Dimension of the space, if it is not exhausted before.
         dtype: Of the vectors handed to `product`.
     """
-    steps = min(require_count("steps", steps, 2), len(start))
-    dtype = jax.dtypes.canonicalize_dtype(dtype)
-    found = _lanczos(product, steps, dtype, jnp.asarray(start), *operands)
-    diagonal, off, basis, rest = (np.asarray(x, np.float64) for x in found)
-    size = _usable(diagonal, off, basis, dtype)
-    return Krylov(diagonal[:size], np.append(off, rest)[:size], basis[:size])
+    return _spaces(product, start[None], operands, steps, dtype)[0]
 
 
 def quadrature(
@@ -163,6 +185,7 @@ def quadrature(
     probes: int,
     seed: int,
     dtype: Any = np.float32,
+    batch: int = 1,
 ) -> Quadrature:
     """Return Gauss rules of the eigenvalue distribution, one a Rademacher probe.
 
@@ -175,18 +198,23 @@ def quadrature(
         probes: Random starts.
         seed: Of the probes.
         dtype: Of the vectors handed to `product`.
+        batch: Probes at once, in one product a step. Worth its memory, batch · steps vectors, where
+            A costs more than its product with a vector, as a kernel's tiles do.
 
     Raises:
-        ValueError: If there are fewer than 2 steps or 1 probe.
+        ValueError: If there are fewer than 2 steps, or less than 1 probe or 1 at once.
     """
     require_count("steps", steps, 2)
     require_count("probes", probes)
+    require_count("batch", batch)
     steps = min(steps, require_count("n", n))
     rng = np.random.default_rng(seed)
+    starts = np.stack([rng.choice([-1.0, 1.0], n) for _ in range(probes)])
     rules = []
-    for _ in range(probes):
-        start = rng.choice([-1.0, 1.0], n)
-        found = krylov(product, start, *operands, steps=steps, dtype=dtype)
+    parts = (starts[at : at + batch] for at in range(0, probes, batch))
+    for found in chain.from_iterable(
+        _spaces(product, part, operands, steps, dtype) for part in parts
+    ):
         values, vectors = np.linalg.eigh(_tridiagonal(found.diagonal, found.off))
         rule = np.zeros((2, steps))  # a space exhausted early leaves nodes of weight 0
         rule[0] = values[-1]

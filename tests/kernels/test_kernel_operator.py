@@ -61,7 +61,11 @@ def test_agrees_extreme_eigenvalues_and_density_with_the_dense_ones():
     # The bound of an error that is an overestimate, and the side on which a Ritz value lies.
     assert found.least >= values[0]
     assert np.min(np.abs(values - found.least)) <= found.least_error
-    rule = lanczos.quadrature(product, 300, operator, steps=40, probes=20, seed=0)
+    arguments = {"steps": 40, "probes": 20, "seed": 0}
+    rule = lanczos.quadrature(product, 300, operator, **arguments, batch=8)
+    single = lanczos.quadrature(product, 300, operator, **arguments)
+    np.testing.assert_allclose(rule.nodes[:, -1], single.nodes[:, -1], rtol=1e-5)
+    np.testing.assert_allclose(rule.weights[:, -1], single.weights[:, -1], rtol=1e-4)
     bars = lanczos.cdf(rule, np.quantile(values, [0.3, 0.6, 0.9]))
     assert np.all(np.abs(bars.mean - [0.3, 0.6, 0.9]) < 4 * bars.error + 1 / 80)
 
