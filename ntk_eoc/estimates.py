@@ -2,8 +2,8 @@
 
 Intervals are meant for few and skewed draws, such as the norms of random matrices at five seeds.
 What they cover was measured on normal, lognormal and Pareto draws (`tests/test_estimates.py`):
-93–97 % where 95 % is asked for, from `FEWEST` draws on. Below that there is no interval: its ends
-are NaN.
+93–97 % where 95 % is asked for, from `FEWEST` draws on, but for slopes through points of very
+different spread, of which `exponents` says more. Below that there is no interval: its ends are NaN.
 """
 
 import math
@@ -208,6 +208,12 @@ def exponents(
     variance of its logarithm is v_i + (5/2) v_i² to second order, and the interval is Student's t
     with the degrees of freedom of Welch and Satterthwaite. It holds the error of the draws, not
     that of a law which is no power.
+
+    What 95 % cover, from five to sixteen draws a point: 93–97 % at points of similar relative
+    spread, whatever the law. Where the relative spread of one point is several times that of the
+    others, its skew is that of the slope: still 93–97 % of normal draws, but 88–94 % of lognormal
+    ones (deviations of the logarithm 0.1 to 1) and 81–96 % of Pareto ones (tails 20 to 3), least
+    where the wide point is the first or the last.
 
     Args:
         factors: For each factor its positive value at every point, such that the logs of the

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +42,14 @@ def on_all_cores(job: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return first
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return first + list(pool.map(run, items[1:]))
+
+
+def geometric_mean(a: Array, b: Array) -> Array:
+    """Return √(a b) of a, b >= 0, also where the product leaves the range of floats."""
+    product = a * b
+    inside = (product > float(jnp.finfo(product.dtype).tiny)) & jnp.isfinite(product)
+    together = jnp.sqrt(jnp.where(inside, product, 1.0))
+    return jnp.where(inside, together, jnp.sqrt(a) * jnp.sqrt(b))
 
 
 def require_float64() -> None:

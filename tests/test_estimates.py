@@ -150,6 +150,30 @@ def test_within_error_intervals_cover_in_a_thousand_repetitions(name, count):
     assert np.all(found < 0.97 + noise)
 
 
+SPREADS = {  # two narrow points, a wider and a wide one, and what a slope's interval is to cover
+    "normal": ([stats.norm(1, s) for s in (0.01, 0.05, 0.1, 0.3)], 0.93, 0.97),
+    "lognormal": ([stats.lognorm(s) for s in (0.1, 0.2, 0.5, 1.0)], 0.88, 0.94),
+    "Pareto": ([stats.pareto(a) for a in (20, 10, 5, 3)], 0.81, 0.96),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 16])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (0, 3, 0, 1)])
+@pytest.mark.parametrize("name", SPREADS)
+def test_within_error_slopes_of_mixed_spreads_cover_what_is_said(name, order, count):
+    laws, least, most = SPREADS[name]
+    rng, hits = np.random.default_rng(count), 0
+    for _ in range(1000):
+        groups = [
+            laws[i].rvs(count, random_state=rng) / laws[i].mean() for i in order
+        ]  # of mean 1: the slope is 0
+        found = exponent((1, 4, 16, 64), groups)
+        hits += found.low <= 0 <= found.high
+    noise = 2 * np.sqrt(0.9 * 0.1 / 1000)
+    assert least - noise < hits / 1000 < most + noise
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="`samples` must be finite"):
         mean(np.array([1.0, np.nan]))

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ntk_eoc.precision import geometric_mean
+
 Dual = Callable[[Array, Array, Array], Array]
 
 
@@ -40,7 +42,7 @@ def abs_linear_parallel(w2: float, b2: float, q1: Array, q2: Array) -> Array:
     """The same of a s + b|s|, w2 times a² + b²: without subtraction, 0 without biases."""
     root1, root2 = jnp.sqrt(q1), jnp.sqrt(q2)
     next1, next2 = w2 * q1 + b2, w2 * q2 + b2
-    product = jnp.sqrt(next1 * next2)
+    product = geometric_mean(next1, next2)
     more = b2 + b2 * (w2 * (q1 + q2) + b2) / (product + w2 * root1 * root2)
     return w2 * (root1 - root2) ** 2 * more / (next1 + next2 + 2 * product)
 
@@ -57,21 +59,43 @@ def _angle(delta: Array) -> tuple[Array, Array]:
     ), sine
 
 
-def _ratio_angle(numerator: Array, square: Array) -> Array:
-    """Arcsin of numerator/√square, with all digits near ±1; square > numerator²."""
-    return jnp.arctan2(numerator, jnp.sqrt(square))
+def _cross(q1: Array, q2: Array, delta: Array) -> Array:
+    """The covariance c = √(q₁q₂)(1 − δ)."""
+    return geometric_mean(q1, q2) * (1 - delta)
 
 
-def _cross(q1: Array, q2: Array, delta: Array) -> tuple[Array, Array]:
-    """C = √(q₁q₂)(1 − δ) and q₁q₂ − c² = q₁q₂ δ(2 − δ)."""
-    return jnp.sqrt(q1 * q2) * (1 - delta), q1 * q2 * delta * (2 - delta)
+class _Shrunk(NamedTuple):
+    """A Gaussian pair of variances q₁, q₂ with unit noise added; nothing overflows.
+
+    Attributes:
+        p1: 1/(1 + q₁).
+        p2: 1/(1 + q₂).
+        root: √(p₁p₂).
+        cosine: C = c √(p₁p₂), the correlation.
+        sine: √(1 − C²), with all its digits.
+    """
+
+    p1: Array
+    p2: Array
+    root: Array
+    cosine: Array
+    sine: Array
+
+
+def _shrink(q1: Array, q2: Array, delta: Array) -> _Shrunk:
+    p1, p2 = 1 / (1 + q1), 1 / (1 + q2)
+    a1, a2 = q1 * p1, q2 * p2
+    square = p2 + a2 * p1 + a1 * a2 * delta * (2 - delta)
+    cosine = jnp.sqrt(a1) * jnp.sqrt(a2) * (1 - delta)
+    return _Shrunk(p1, p2, jnp.sqrt(p1) * jnp.sqrt(p2), cosine, jnp.sqrt(square))
 
 
 def abs_linear(a: float, b: float, q1: Array, q2: Array, delta: Array) -> Array:
     """√(q₁q₂)(a²ρ + b²(ρ + (2/π)(sin θ − θ cos θ)))."""
     theta, sine = _angle(delta)
     bracket = sine - theta * (1 - delta)
-    return jnp.sqrt(q1 * q2) * ((a * a + b * b) * (1 - delta) + b * b * (2 / math.pi) * bracket)
+    whole = (a * a + b * b) * (1 - delta) + b * b * (2 / math.pi) * bracket
+    return geometric_mean(q1, q2) * whole
 
 
 def abs_linear_prime(a: float, b: float, q1: Array, q2: Array, delta: Array) -> Array:
@@ -81,61 +105,105 @@ def abs_linear_prime(a: float, b: float, q1: Array, q2: Array, delta: Array) -> 
 
 def erf(q1: Array, q2: Array, delta: Array) -> Array:
     """(2/π) arcsin(2c/√((1 + 2q₁)(1 + 2q₂))) (Williams, 1997)."""
-    c, rest = _cross(q1, q2, delta)
-    return (2 / math.pi) * _ratio_angle(2 * c, 1 + 2 * q1 + 2 * q2 + 4 * rest)
+    of = _shrink(2 * q1, 2 * q2, delta)
+    return (2 / math.pi) * jnp.arctan2(of.cosine, of.sine)
 
 
 def erf_prime(q1: Array, q2: Array, delta: Array) -> Array:
     """(4/π)/√((1 + 2q₁)(1 + 2q₂) − 4c²)."""
-    _, rest = _cross(q1, q2, delta)
-    return (4 / math.pi) / jnp.sqrt(1 + 2 * q1 + 2 * q2 + 4 * rest)
+    of = _shrink(2 * q1, 2 * q2, delta)
+    return (4 / math.pi) * of.root / of.sine
+
+
+def _apart(q1: Array, q2: Array, delta: Array) -> Array:
+    """½E[(√q₁ u − √q₂ v)²] = (√q₁ − √q₂)²/2 + √(q₁q₂) δ, without cancellation."""
+    return (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2 / 2 + geometric_mean(q1, q2) * delta
 
 
 def sin(q1: Array, q2: Array, delta: Array) -> Array:
-    """exp(−(q₁ + q₂)/2) sinh c, written so that it does not overflow."""
-    c, _ = _cross(q1, q2, delta)
-    mean = (q1 + q2) / 2
-    return -jnp.exp(jnp.abs(c) - mean) * jnp.expm1(-2 * jnp.abs(c)) * jnp.sign(c) / 2
+    """exp(−(q₁ + q₂)/2) sinh c, written so that it neither overflows nor cancels."""
+    c = _cross(q1, q2, delta)
+    apart = _apart(q1, q2, jnp.minimum(delta, 2 - delta))
+    return -jnp.exp(-apart) * jnp.expm1(-2 * jnp.abs(c)) * jnp.sign(c) / 2
 
 
 def cos(q1: Array, q2: Array, delta: Array) -> Array:
-    """exp(−(q₁ + q₂)/2) cosh c, written so that it does not overflow."""
-    c, _ = _cross(q1, q2, delta)
-    mean = (q1 + q2) / 2
-    return (jnp.exp(c - mean) + jnp.exp(-c - mean)) / 2
+    """exp(−(q₁ + q₂)/2) cosh c, written so that it neither overflows nor cancels."""
+    return (jnp.exp(-_apart(q1, q2, delta)) + jnp.exp(-_apart(q1, q2, 2 - delta))) / 2
 
 
 def exp(q1: Array, q2: Array, delta: Array) -> Array:
     """The exponential of (q₁ + q₂)/2 + c, the dual of exp and of its derivative."""
-    return jnp.exp((q1 + q2) / 2 + _cross(q1, q2, delta)[0])
+    return jnp.exp((q1 + q2) / 2 + _cross(q1, q2, delta))
 
 
 def quadratic(q1: Array, q2: Array, delta: Array) -> Array:
     """q₁q₂ + 2c², of φ(s) = s²."""
-    return q1 * q2 + 2 * _cross(q1, q2, delta)[0] ** 2
+    return q1 * q2 + 2 * _cross(q1, q2, delta) ** 2
 
 
 def quadratic_prime(q1: Array, q2: Array, delta: Array) -> Array:
     """4c, of φ'(s) = 2s."""
-    return 4 * _cross(q1, q2, delta)[0]
+    return 4 * _cross(q1, q2, delta)
 
 
-def _gelu_parts(q1: Array, q2: Array, delta: Array) -> tuple[Array, Array, Array, Array]:
-    """c, det(I + Σ), E[γ(y₁) γ(y₂)] and E[Φ(y₁) Φ(y₂)] of a Gaussian pair of covariance Σ."""
-    c, rest = _cross(q1, q2, delta)
-    det = 1 + q1 + q2 + rest
-    densities = 1 / (2 * math.pi * jnp.sqrt(det))
-    return c, det, densities, 0.25 + _ratio_angle(c, det) / (2 * math.pi)
+def _both_positive(of: _Shrunk) -> Array:
+    """E[Φ(y₁) Φ(y₂)]."""
+    return 0.25 + jnp.arctan2(of.cosine, of.sine) / (2 * math.pi)
 
 
 def gelu(q1: Array, q2: Array, delta: Array) -> Array:
-    """The dual of φ(s) = s Φ(s), by Stein's lemma (Tsuchida et al., 2021)."""
-    c, _, densities, both = _gelu_parts(q1, q2, delta)
-    outer = (1 + q1) * (1 + q2)
-    return densities * (q1 * q2 + c**2 * (1 - q1 * q2) / outer) + c * both
+    """The dual of φ(s) = s Φ(s), by Stein's lemma (Tsuchida et al., 2021).
+
+    c E[ΦΦ] + (q₁q₂ + c²(1 − q₁q₂) p₁p₂) E[γγ], p = 1/(1 + q) and γ the normal density.
+    """
+    of = _shrink(q1, q2, delta)
+    rest = delta * (2 - delta) + (1 - delta) ** 2 * (of.p1 + of.p2)
+    densities = q1 * jnp.sqrt(of.p1) * (q2 * jnp.sqrt(of.p2)) * rest / of.sine
+    return densities / (2 * math.pi) + _cross(q1, q2, delta) * _both_positive(of)
 
 
 def gelu_prime(q1: Array, q2: Array, delta: Array) -> Array:
     """The dual of φ'(s) = Φ(s) + s γ(s), γ the normal density."""
-    c, det, densities, both = _gelu_parts(q1, q2, delta)
-    return both + densities * c * (1 / (1 + q1) + 1 / (1 + q2) + 1 / det)
+    of = _shrink(q1, q2, delta)
+    inverse = of.p1 + of.p2 + (of.root / of.sine) ** 2
+    return _both_positive(of) + of.cosine / of.sine * inverse / (2 * math.pi)
+
+
+def _erf_turn(q1: Array, q2: Array, delta: Array) -> Array:
+    """A difference of two arctangents, as one."""
+    start, end = _shrink(2 * q1, 2 * q2, 0 * delta), _shrink(2 * q1, 2 * q2, delta)
+    across = start.cosine * end.sine + start.sine * end.cosine
+    apart = start.cosine**2 * delta * (2 - delta) / across
+    return (2 / math.pi) * jnp.arctan2(apart, start.sine * end.sine + start.cosine * end.cosine)
+
+
+def _sin_turn(q1: Array, q2: Array, delta: Array) -> Array:
+    apart, product = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2 / 2, geometric_mean(q1, q2)
+    other = 1 + jnp.exp(product * (delta - 2))
+    return -jnp.exp(-apart) * jnp.expm1(-product * delta) * other / 2
+
+
+def _cos_turn(q1: Array, q2: Array, delta: Array) -> Array:
+    apart, product = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2 / 2, geometric_mean(q1, q2)
+    other = jnp.expm1(product * (delta - 2))
+    return jnp.exp(-apart) * jnp.expm1(-product * delta) * other / 2
+
+
+def _exp_turn(q1: Array, q2: Array, delta: Array) -> Array:
+    product = geometric_mean(q1, q2)
+    return -jnp.exp((q1 + q2) / 2 + product) * jnp.expm1(-product * delta)
+
+
+def _quadratic_turn(q1: Array, q2: Array, delta: Array) -> Array:
+    return 2 * geometric_mean(q1, q2) ** 2 * delta * (2 - delta)
+
+
+# The dual at δ = 0 less that at δ <= 1, with all its digits; of the duals where it is known.
+TURNS: dict[Callable[..., Array], Callable[[Array, Array, Array], Array]] = {
+    erf: _erf_turn,
+    sin: _sin_turn,
+    cos: _cos_turn,
+    exp: _exp_turn,
+    quadratic: _quadratic_turn,
+}

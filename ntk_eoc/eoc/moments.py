@@ -83,5 +83,5 @@ def _at(act: Activation, panels: Panels, q: np.ndarray) -> tuple[np.ndarray, np.
 def _relative(q: np.ndarray, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """Errors relative to the moments; of the growth, which may vanish, to its Cauchy bound."""
     square, slope, growth = values
-    bound = np.maximum(np.abs(growth), np.sqrt(np.abs(square * slope / q)))
+    bound = np.maximum(np.abs(growth), np.sqrt(np.abs(square / q)) * np.sqrt(slope))
     return errors / np.maximum(np.stack([square, slope, bound]), 1e-300)

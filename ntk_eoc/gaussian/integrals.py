@@ -26,7 +26,7 @@ from ntk_eoc.gaussian.triples import (
     integrate,
     integrate_all,
 )
-from ntk_eoc.precision import is_traced, require_float64
+from ntk_eoc.precision import geometric_mean, is_traced, require_float64
 
 
 class Integral(NamedTuple):
@@ -67,7 +67,7 @@ def _closed(form: Callable[..., Array], q1: ArrayLike, q2: ArrayLike, delta: Arr
     value, square1, square2 = (
         form(a, b, c) for a, b, c in ((q1, q2, delta), (q1, q1, 0 * delta), (q2, q2, 0 * delta))
     )
-    scale = jnp.sqrt(jnp.abs(square1 * square2))
+    scale = geometric_mean(jnp.abs(square1), jnp.abs(square2))
     return Integral(value, jax.lax.stop_gradient(8 * jnp.finfo(value.dtype).eps * scale))
 
 

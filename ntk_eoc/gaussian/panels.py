@@ -11,7 +11,7 @@ missed.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -33,6 +33,8 @@ SHARED_Q = 25.0  # variances q <= SHARED_Q 4^k share their panels, k >= LOWEST
 LOWEST = -6
 LARGEST = 8  # the largest k that is tried where the variances are not known beforehand
 SHORTEST = 2e-6  # a panel this short that is not resolved holds a kink
+FARTHEST = 1e6  # ratio of the ends of a panel: beyond it, what happens near 0 is not seen
+MOST_PANELS = 2000
 MOST_SHARP = 16
 MOST_HIDDEN = 8  # kinks found before the search ends
 
@@ -76,7 +78,7 @@ def _longest(resolved: Resolution, a: float, b: float) -> float:
 
     Sixteen lengths are tried at once, three times.
     """
-    shortest, longest = min(SHORTEST, b - a), b - a
+    shortest, longest = min(_shortest(a), b - a), b - a
     for _ in range(3):
         ends = a + np.geomspace(shortest, longest, 16)
         found = resolved.coefficients(a, ends)
@@ -91,23 +93,39 @@ def _longest(resolved: Resolution, a: float, b: float) -> float:
     return a + shortest
 
 
+def _shortest(a: float) -> float:
+    """The length of a panel at a that holds a kink if it is not resolved."""
+    return max(SHORTEST, 1e-9 * abs(a))
+
+
 def _cuts(resolved: Resolution, a: float, b: float, hidden: list[float]) -> Iterator[float]:
     """Yield the inner cuts of [a, b]; add to `hidden` the kinks found inside."""
     while a < b and len(hidden) < MOST_HIDDEN:
         end = _longest(resolved, a, b)
-        if end - a < SHORTEST * 1.01 and end < b:
+        if end - a < _shortest(a) * 1.01 and end < b:
             hidden.append(_locate(a))
-            end = min(hidden[-1] + 10 * SHORTEST, b)
+            end = min(hidden[-1] + 10 * _shortest(a), b)
         if end < b:
             yield end
         a = end
 
 
 def _locate(a: float) -> float:
-    """Return a point within SHORTEST of the kink in [a, a + SHORTEST], rounded if that is near."""
-    point = a + SHORTEST / 2
+    """Return a point within the shortest length of the kink, rounded if that is near."""
+    point = a + _shortest(a) / 2
     rounded = round(point, 4) + 0.0
     return rounded if abs(rounded - point) < 3 * SHORTEST else point
+
+
+def _at_most(most: int, act: Activation, q: float, cuts: Iterable[float]) -> list[float]:
+    """The cuts, if they are not too many."""
+    found = list(itertools.islice(cuts, most + 1))
+    if len(found) > most:
+        raise ActivationError(
+            f"activation {act.name!r} must vary less often to be integrated at q = {q:.4g}: it "
+            f"takes more than {most} panels. Take a smaller q, or scale its input down."
+        )
+    return found
 
 
 def _refuse_hidden(act: Activation, hidden: list[float]) -> None:
@@ -140,6 +158,12 @@ def _jumps(act: Activation) -> tuple[tuple[float, ...], bool]:
         left, right = slopes[0]
         kinked |= abs(right - left) > 1e-6 * max(1.0, abs(left), abs(right))
     return tuple(steps), bool(kinked)
+
+
+def _decades(reach: float) -> list[float]:
+    """Cuts that keep the ratio of the ends of every panel of a large range within bounds."""
+    count = math.ceil(math.log(max(reach, 1.0)) / math.log(FARTHEST))
+    return [FARTHEST**k for k in range(1, count) if FARTHEST**k < reach]
 
 
 @cache
@@ -241,13 +265,17 @@ def _plan(act: Activation, q: float) -> Panels:
         values = evaluator(act)(np.array([-reach, reach]))
     resolved = resolution_of(act, reach)
     kinks, parity = tuple(c for c in act.kinks if abs(c) < reach), resolved.parity()
-    ends = (-reach, *kinks, reach)
+    decades = _decades(reach)
+    inner = sorted({*kinks, *decades, *(-c for c in decades)})
     if parity:  # one side, and its mirror image
-        ends = (0.0, *(c for c in kinks if c > 0), reach)
+        inner = [c for c in inner if c > 0]
+    ends = (0.0 if parity else -reach, *inner, reach)
     hidden: list[float] = []
-    cuts = [cut for a, b in itertools.pairwise(ends) for cut in _cuts(resolved, a, b, hidden)]
+    each = (_cuts(resolved, a, b, hidden) for a, b in itertools.pairwise(ends))
+    cuts = _at_most(MOST_PANELS, act, q, itertools.chain.from_iterable(each))
     if hidden:
         _refuse_hidden(act, hidden)
+    cuts += inner
     mirrored = [0.0, *(-cut for cut in cuts)] if parity else []
     breaks = tuple(sorted({*cuts, *mirrored, *kinks}))
     steps, jumps = _jumps(act)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from ntk_eoc.activations import Activation
 from ntk_eoc.gaussian.panels import Panels
 from ntk_eoc.gaussian.rules import ROUNDING, nodes
-from ntk_eoc.precision import on_all_cores
+from ntk_eoc.precision import geometric_mean, on_all_cores
 
 BLOCK = 16  # terms of one step of the sum over k
 TERMS = (128, 512, 2048)  # tried in turn
@@ -239,7 +239,7 @@ def by_series(
     e1, e2 = one.expansion, two.expansion
     same = (delta == 0) & (one.q == two.q)
     rho = jnp.abs(jnp.where(delta < 1, 1 - delta, eta - 1))
-    slope_at_0 = jnp.sqrt(e1.slope * e2.slope)
+    slope_at_0 = geometric_mean(e1.slope, e2.slope)
     count = (e1.values.shape[0] - 1) // BLOCK
     # Terms beyond 37/|log ρ| are below rounding.
     most = jnp.max(jnp.where(same, 0.0, rho))
@@ -254,12 +254,12 @@ def by_series(
         for e, w, y in ((e1, one.weight, a), (e2, two.weight, b))
     )
     gap = (sums.apart + means + rest1 + rest2) / 2 + sums.turn
-    size = one.weight * two.weight * jnp.sqrt(one.q * two.q)
+    size = one.weight * two.weight * geometric_mean(one.q, two.q)
     slope = sums.slope / size
     last = rho ** (orders[0] + orders[1] * (count * BLOCK + 1) - 1)
     wrong = jnp.sqrt(e1.slope) * e2.error + e1.error * jnp.sqrt(e2.slope)
-    slope_error = last * jnp.sqrt(e1.tail * e2.tail) + wrong
-    gap_error = last * jnp.sqrt(rest1 * rest2) + size * delta * wrong
+    slope_error = last * geometric_mean(e1.tail, e2.tail) + wrong
+    gap_error = last * geometric_mean(rest1, rest2) + size * delta * wrong
     gap_error = gap_error + jnp.sqrt(sums.apart * size) * (e1.error + e2.error)
     values = jnp.stack([jnp.where(same, 0.0, gap), jnp.where(same, slope_at_0, slope)])
     errors = jnp.stack([gap_error + ROUNDING * gap, slope_error])

@@ -20,6 +20,7 @@ from ntk_eoc.gaussian.triples import Triples, integrate_all
 NODES = 20
 _TAIL = 2  # coefficients whose size tells the error of an interpolant
 LEVELS = 11  # panels end at (π/2) 2^{−j}, j = 0 … LEVELS, and at the mirror images
+MORE = 60  # the same where E[φ'φ'] still varies at smaller angles, as at large variances
 X, COEFFICIENTS = chebyshev.nodes(NODES), chebyshev.to_coefficients(NODES)
 
 
@@ -60,9 +61,13 @@ class DualTable(NamedTuple):
     error: Float[Array, ""]
 
 
-def _edges(folded: bool) -> np.ndarray:
-    near = np.concatenate([[0.0], (math.pi / 2) * 2.0 ** np.arange(-LEVELS, 1)])
+def _edges(folded: bool, levels: int = LEVELS) -> np.ndarray:
+    near = np.concatenate([[0.0], (math.pi / 2) * 2.0 ** np.arange(-levels, 1)])
     return near if folded else np.concatenate([near, math.pi - near[-2::-1]])
+
+
+def _levels(panels: int, folded: bool) -> int:
+    return panels - 1 if folded else panels // 2 - 1
 
 
 def _theta(edges: np.ndarray) -> np.ndarray:
@@ -89,40 +94,62 @@ def _slopes(act: Activation, q: float, least: np.ndarray, far: Any, agree: float
 
 
 def _side(act: Activation, q: float, far: bool, agree: float) -> _Slopes:
-    """E[φ'φ'] of a kinked φ at the nodes of the panels on one side of a right angle.
+    """E[φ'φ'] at the nodes of the panels on one side of a right angle, as many as it takes.
 
     From there towards the end, panel by panel, until one panel resolves all that is left.
     """
-    edges = _edges(True)
-    values, found = np.empty((LEVELS + 1, NODES)), []
-    for level in range(LEVELS, -1, -1):
-        ends = np.append(_theta(np.array([0.0, edges[level + 1]]))[0], 0.0)
-        found.append(_slopes(act, q, ends, far, agree))
-        coefficients = COEFFICIENTS @ found[-1].value[:-1]
-        off = coefficients @ (-1.0) ** np.arange(NODES) - found[-1].value[-1]
-        tail = np.abs(coefficients[-_TAIL:]).sum()
-        if max(abs(off), 2 * tail) <= agree * found[-1].allowed or level == 0:
-            x = 2 * _theta(edges[: level + 2]) / edges[level + 1] - 1
-            values[: level + 1] = np.polynomial.chebyshev.chebval(x, coefficients)
-            found[-1] = found[-1]._replace(error=found[-1].error + tail)
+    values, found = [], []
+    for level in range(MORE + 1):
+        end = (math.pi / 2) * 2.0**-level
+        nodes = np.append(_theta(np.array([0.0, end]))[0], 0.0)
+        found.append(_slopes(act, q, nodes, far, agree))
+        off, tail = _missed(found[-1].value)
+        if max(off, 2 * tail) <= agree * found[-1].allowed or level == MORE:
+            values.append(found[-1].value[:-1])
+            found[-1] = found[-1]._replace(error=found[-1].error + tail + off)
             break
-        found.append(_slopes(act, q, _theta(edges[level : level + 2]), far, agree))
-        values[level] = found[-1].value[0]
-    return _Slopes(values, max(f.error for f in found), max(f.allowed for f in found))
+        found.append(_slopes(act, q, _theta(np.array([end / 2, end])), far, agree))
+        values.append(found[-1].value[0])
+    worst = max(f.error for f in found), max(f.allowed for f in found)
+    return _Slopes(np.stack(values[::-1]), *worst)
+
+
+def _missed(value: np.ndarray) -> tuple[float, float]:
+    """By how much the interpolant of a panel [0, e] is off at 0, the last value, and its tail."""
+    coefficients = COEFFICIENTS @ value[:-1]
+    off = coefficients @ (-1.0) ** np.arange(NODES) - value[-1]
+    return float(abs(off)), float(np.abs(coefficients[-_TAIL:]).sum())
+
+
+def _split(values: np.ndarray, levels: int) -> np.ndarray:
+    """The panel at 0 cut into panels, until there are `levels` and one."""
+    more = levels + 1 - len(values)
+    edges = np.concatenate([[0.0], 2.0 ** np.arange(-more, 1.0)])
+    rest = np.polynomial.chebyshev.chebval(2 * _theta(edges) - 1, COEFFICIENTS @ values[0])
+    return np.concatenate([rest, values[1:]]) if more else values
 
 
 def _at_nodes(act: Activation, panels: Panels, q: float, agree: float) -> _Slopes:
     """E[φ'φ'] at the nodes of the whole table, in order of the angle."""
-    folded, near = panels.parity != 0, _theta(_edges(True))
-    if panels.kinks:
-        sides = [_side(act, q, far, agree) for far in ((False,) if folded else (False, True))]
-        value = np.stack([side.value for side in sides])
-        error, allowed = max(s.error for s in sides), max(s.allowed for s in sides)
-    else:
-        far = np.arange(1 if folded else 2).reshape(-1, 1, 1) == 1
-        both = np.broadcast_to(near, (len(far), *near.shape))
-        value, error, allowed = _slopes(act, q, both, np.broadcast_to(far, both.shape), agree)
-    return _Slopes(np.concatenate([value[0], *(v[::-1, ::-1] for v in value[1:])]), error, allowed)
+    count = 1 if panels.parity else 2
+    if not panels.kinks:
+        # Of a smooth φ all at once, and at 0, where large variances may have more to say.
+        least = np.append(_theta(_edges(True)).ravel(), 0.0)
+        far = np.arange(count).reshape(-1, 1) == 1
+        both = _slopes(act, q, np.broadcast_to(least, (count, least.size)), far, agree)
+        missed = [max(_missed(np.append(v[:NODES], v[-1]))) for v in both.value]
+        if max(missed) <= 10 * agree * both.allowed:
+            value = both.value[:, :-1].reshape(count, -1, NODES)
+            return _Slopes(_in_order(value), both.error + max(missed), both.allowed)
+    sides = [_side(act, q, far, agree) for far in (False, True)[:count]]
+    levels = max(LEVELS, *(len(side.value) - 1 for side in sides))
+    value = np.stack([_split(side.value, levels) for side in sides])
+    return _Slopes(_in_order(value), max(s.error for s in sides), max(s.allowed for s in sides))
+
+
+def _in_order(value: np.ndarray) -> np.ndarray:
+    """Of both sides, [sides, panels, NODES], in order of the angle."""
+    return np.concatenate([value[0], *(v[::-1, ::-1] for v in value[1:])])
 
 
 def build(act: Activation, panels: Panels, q: float, times: int = 1) -> DualTable:
@@ -134,9 +161,9 @@ def build(act: Activation, panels: Panels, q: float, times: int = 1) -> DualTabl
         q: The variance.
         times: How often the table is used in turn: its errors add up.
     """
-    edges = _edges(panels.parity != 0)
-    half, theta = np.diff(edges)[:, None] / 2, _theta(edges)
     slope, error, _ = _at_nodes(act, panels, q, min(1.0, max(2 / times, 0.025)))
+    edges = _edges(panels.parity != 0, _levels(slope.shape[0], panels.parity != 0))
+    half, theta = np.diff(edges)[:, None] / 2, _theta(edges)
     inner = (slope * np.sin(theta)) @ _INTEGRAL.T * half
     # Near 0 the integral of sin θ times the slope, over θ²: relatively accurate.
     scale = np.append(theta[0], edges[1]) ** 2
@@ -161,17 +188,17 @@ def look_up(
         delta: 1 − ρ.
         eta: 1 + ρ.
     """
-    edges = _edges(folded)
+    levels = _levels(table.slope.shape[0], folded)
     least = jnp.minimum(delta, eta)
     positive = least > 0
     arc = 2 * jnp.arcsin(jnp.sqrt(jnp.where(positive, least, 1.0) / 2))
     e = jnp.where(positive, arc, 0.0)
     # Panels are dyadic: level 0 holds angles from π/4 to π/2, and so on to the panel at 0.
     level = jnp.floor(jnp.log2((math.pi / 2) / jnp.maximum(e, 1e-300)))
-    near = LEVELS - jnp.clip(level, 0, LEVELS).astype(jnp.int32)
+    near = levels - jnp.clip(level, 0, levels).astype(jnp.int32)
     far = (delta > eta) & (not folded)
-    panel = jnp.where(far, len(edges) - 2 - near, near)
-    ends = jnp.asarray(_edges(True), delta.dtype)
+    panel = jnp.where(far, table.slope.shape[0] - 1 - near, near)
+    ends = jnp.asarray(_edges(True, levels), delta.dtype)
     x = (2 * e - ends[near + 1] - ends[near]) / (ends[near + 1] - ends[near])
     x = jnp.where(far, -x, x)
     # One coefficient of all pairs at a time: all of them would be NODES times the result.

@@ -22,7 +22,7 @@ from ntk_eoc.gaussian.rules import (
     mean,
     over_triples,
 )
-from ntk_eoc.precision import on_all_cores
+from ntk_eoc.precision import geometric_mean, on_all_cores
 
 AGREE = 1e-12  # two rules agree when they differ by less, relative to the scale of the integral
 BATCH = 8  # triples at once: their nodes stay in the cache of a core
@@ -103,7 +103,7 @@ def integrate(
             for n in rules
         )
         squares = [mean(lambda s: f(s) ** 2, panels, COARSE_1D, q) for q in (q1, q2)]
-        scale = jnp.sqrt(squares[0] * squares[1])[None]
+        scale = geometric_mean(*squares)[None]
         rounding, allowed = ROUNDING * scale, AGREE * scale
         if of == "layer":  # the gap is relatively accurate, but for the rounding of φ − φ
             own = [w**2 * mean(lambda s: act(s) ** 2, panels, COARSE_1D, q)
@@ -175,7 +175,7 @@ def _by_series(
         found = series.by_series(panels.parity, rows(first), rows(second), *angle)
         values, errors = (np.asarray(x) for x in found)
         if of == "slope":
-            scale = np.sqrt(known.slope[first] * known.slope[second])
+            scale = np.sqrt(known.slope[first]) * np.sqrt(known.slope[second])
             return np.stack([values[1], errors[1], AGREE * scale])[:, None]
         # Of φ divided by its norm the gap is 1 less the correlation.
         scale = weight[first] * weight[second]

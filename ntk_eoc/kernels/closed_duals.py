@@ -4,23 +4,47 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ntk_eoc.activations import ClosedForm
+from ntk_eoc.activations import Activation, ClosedForm
+from ntk_eoc.activations.duals import TURNS
 from ntk_eoc.kernels.angles import safe_sqrt
+from ntk_eoc.precision import geometric_mean
 
 _SMALL_ANGLE = 0.1  # below it 1 − ρ is integrated, not subtracted
+_NODES = 16
+_SHARPEST = 1e-3  # part of an angle below which E[φ'φ'] may vary as it likes
 
 
-def turn(of: ClosedForm, q1: Array, q2: Array, delta: Array, eta: Array) -> Array:
-    """Return E[φφ'] at angle 0 less that at the angle: by Price's theorem if it is small."""
+def turn(
+    act: Activation, form: ClosedForm, q1: Array, q2: Array, delta: Array, eta: Array
+) -> Array:
+    """Return E[φφ'] at angle 0 less that at the angle, by Price's theorem if that is small."""
     zero = 0 * delta
     theta = 2 * jnp.arcsin(safe_sqrt(jnp.minimum(delta, eta) / 2))
     small = (delta < 1) & (theta < _SMALL_ANGLE)
-    inside = jnp.where(small, theta, 0.0)
-    total = zero
-    for x, w in zip(*np.polynomial.legendre.leggauss(12), strict=True):
-        tau = inside * float((x + 1) / 2)
-        at = 2 * jnp.sin(tau / 2) ** 2
-        total = total + float(w) * of.dual_prime(q1, q2, at) * jnp.sin(tau)
-    integral = jnp.sqrt(q1 * q2) * total * inside / 2
-    difference = of.dual(q1, q2, zero) - of.dual(q1, q2, delta)
+    near = (q1, q2, jnp.where(small, delta, 0.0))
+    if form.dual in TURNS:
+        integral = TURNS[form.dual](*near)
+    else:
+        integral = _integrated(act, form, *near[:2], jnp.where(small, theta, 0.0))
+    difference = form.dual(q1, q2, zero) - form.dual(q1, q2, delta)
     return jnp.where(small, integral, difference)
+
+
+def _integrated(act: Activation, form: ClosedForm, q1: Array, q2: Array, theta: Array) -> Array:
+    """√(q₁q₂) ∫_0^θ E[φ'φ'] sin τ dτ.
+
+    E[φ'φ'] varies on the scale s = √(1/q₁ + 1/q₂) near 0 where q is large, unless φ has no scale:
+    with τ = s sinh t it is smooth in t.
+    """
+    total, positive = 0 * theta, theta > 0
+    least = _SHARPEST * jnp.where(positive, theta, 1.0)
+    scale = jnp.maximum(jnp.sqrt(1 / q1 + 1 / q2), least)
+    length = jnp.arcsinh(jnp.where(positive, theta, 0.0) / scale)
+    for x, w in zip(*np.polynomial.legendre.leggauss(_NODES), strict=True):
+        t = length * float((x + 1) / 2)
+        tau, stretch = scale * jnp.sinh(t), length * jnp.cosh(t) * scale
+        if act.second_moment is not None:
+            tau, stretch = theta * float((x + 1) / 2), theta
+        at = 2 * jnp.sin(tau / 2) ** 2
+        total = total + float(w) / 2 * stretch * form.dual_prime(q1, q2, at) * jnp.sin(tau)
+    return geometric_mean(q1, q2) * total

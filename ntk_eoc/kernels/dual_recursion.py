@@ -21,7 +21,7 @@ from ntk_eoc.gaussian import ActivationError, Panels
 from ntk_eoc.gaussian.panels import parity_of, plan_for_any
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, moments
 from ntk_eoc.gaussian.triples import Triples, integrate
-from ntk_eoc.kernels.angles import all_angles
+from ntk_eoc.kernels.angles import all_angles, scaled
 from ntk_eoc.kernels.closed_duals import turn
 from ntk_eoc.kernels.limit_layer import (
     Duals,
@@ -35,7 +35,7 @@ from ntk_eoc.kernels.limit_layer import (
 )
 from ntk_eoc.kernels.limit_tiles import tiles_of
 from ntk_eoc.kernels.quadrature_layers import SAME, by_quadrature
-from ntk_eoc.precision import is_traced, require_float64
+from ntk_eoc.precision import geometric_mean, is_traced, require_float64
 
 
 class Limit(NamedTuple):
@@ -63,14 +63,50 @@ LayerOf = Callable[[Rows, Rows, Pairs], tuple[Side, Side, Array, Duals]]
 @jax.jit
 def _start(x1: Array, x2: Array) -> Limit:
     delta, eta, size = all_angles(x1, x2)
-    q1, q2 = (jnp.maximum(jnp.sum(x * x, 1) / x.shape[1], 1e-30) for x in (x1, x2))
+    (q1, error1), (q2, error2) = (_variances(x) for x in (x1, x2))
     least = lax.stop_gradient(jnp.minimum(delta, eta))
     kernel = size * jnp.where(delta <= eta, 1 - delta, eta - 1)
     rounding = 4 * float(jnp.finfo(delta.dtype).eps)
-    error = rounding * lax.stop_gradient(jnp.sqrt(q1[:, None] * q2[None, :]))
-    error1, error2 = (jnp.full(x.shape[0], rounding, x.dtype) for x in (x1, x2))
+    error = rounding * lax.stop_gradient(geometric_mean(q1[:, None], q2[None, :]))
     pairs = Pairs(delta, eta, rounding * least, kernel, error)
     return Limit(q1, q2, error1, error2, pairs)
+
+
+def _variances(x: Array) -> Rows:
+    """‖x‖²/d, and by how much, relatively, it may be off: wholly where it underflows."""
+    rows = jax.vmap(scaled)(x)
+    square = rows.square / x.shape[1] * rows.scale * rows.scale
+    tiny = 4 * float(jnp.finfo(x.dtype).tiny)
+    lost = (square < tiny) & (x != 0).any(1)
+    rounding = jnp.asarray(4 * float(jnp.finfo(x.dtype).eps), x.dtype)
+    return jnp.maximum(square, tiny), jnp.where(lost, 1.0, rounding).astype(x.dtype)
+
+
+def _alive(init: Init, x1: Array, x2: Array) -> tuple[Array, Array]:
+    """Which inputs are not carried to 0 by every layer, [n1] and [n2]."""
+    with jax.ensure_compile_time_eval():
+        leaves = bool(init.activation(jnp.zeros(1))[0] != 0)
+    moved = leaves | (jnp.asarray(init.sigma_b) != 0)
+    one, two = ((x != 0).any(1) | moved for x in (x1, x2))
+    return one, two
+
+
+def _without_zeros(start: Limit, alive: tuple[Array, Array]) -> Limit:
+    """Let inputs that stay 0 have a variance that occurs: what comes of it is not used."""
+    q1, q2 = start.q1, start.q2
+    largest = lax.stop_gradient(jnp.maximum(jnp.max(q1), jnp.max(q2)))
+    one, two = (jnp.where(a, q, largest) for a, q in zip(alive, (q1, q2), strict=True))
+    return start._replace(q1=one, q2=two)
+
+
+def _zeros_again(limit: Limit, alive: tuple[Array, Array]) -> Limit:
+    one, two = alive
+    both = one[:, None] & two[None, :]
+    pairs = Pairs(*(jnp.where(both, x, 0) for x in limit.pairs))
+    q1, q2, error1, error2 = (
+        jnp.where(a, x, 0) for a, x in zip((one, two) * 2, limit[:4], strict=True)
+    )
+    return Limit(q1, q2, error1, error2, pairs._replace(eta=jnp.where(both, pairs.eta, 2)))
 
 
 def _side(of: Spread, rows: Rows, moments: tuple[Array, ...], own: Array | float) -> Side:
@@ -94,14 +130,18 @@ def _by_closed_form(form: ClosedForm, init: Init, of: Spread, parity: int) -> La
         eps = float(jnp.finfo(pairs.delta.dtype).eps)
         one, two = side(rows, eps), side(columns, eps)
         q1, q2 = (jnp.broadcast_to(q, pairs.delta.shape) for q in (one.q, two.q))
-        root = jnp.sqrt(one.image * two.image)
+        root = geometric_mean(one.image, two.image)
         _, delta, eta = acute(parity, pairs)
         start = act.parallel(init.sigma_w**2, init.sigma_b**2, q1, q2)
-        turned = turn(form, q1, q2, delta, eta)
+        turned = turn(act, form, q1, q2, delta, eta)
         near = (start + of.w2 * turned) / root
-        gap = (jnp.sqrt(one.image) - jnp.sqrt(two.image)) ** 2 / 2
-        near_error = 8 * eps * (jnp.abs(near) + jnp.minimum(gap / root, 1.0))
-        scale = jnp.sqrt(one.slope * two.slope)
+        gap = (jnp.sqrt(one.image) - jnp.sqrt(two.image)) ** 2 / 2 / root
+        # Of variances so far apart the difference of squares is all rounding.
+        directly = 1 - (of.w2 * form.dual(q1, q2, delta) + of.b2) / root
+        near = jnp.where((gap > 1) & (act.second_moment is None), directly, near)
+        near_error = 8 * eps * (jnp.abs(near) + jnp.minimum(gap, 1.0))
+        near_error = near_error + float(jnp.finfo(root.dtype).tiny) / root
+        scale = geometric_mean(one.slope, two.slope)
         slope = form.dual_prime(q1, q2, delta)
         rough = roughness(act, jnp.concatenate([one.q.ravel(), two.q.ravel()]))
         return one, two, rough, Duals(near, near_error, slope, 8 * eps * scale)
@@ -217,24 +257,28 @@ def dual_recursion(
     """
     act, same = init.activation, x1 is x2
     if act.closed_form is not None:
-        start, rule = _start(x1, x2), _Rule(_by_closed_form, act.closed_form, parity_of(act))
+        alive = _alive(init, x1, x2)
+        start = _without_zeros(_start(x1, x2), alive)
+        rule = _Rule(_by_closed_form, act.closed_form, parity_of(act))
         if is_traced(*start.pairs):
-            return _static(init, rule, start, depth - 1)
-        return _dynamic(init, rule, start, jnp.asarray(depth - 1))
+            return _zeros_again(_static(init, rule, start, depth - 1), alive)
+        return _zeros_again(_dynamic(init, rule, start, jnp.asarray(depth - 1)), alive)
     require_float64()
     tolerance = SAME if x1.dtype == jnp.float64 else 16 * float(jnp.finfo(x1.dtype).eps)
-    start = _start(x1.astype(jnp.float64), x2.astype(jnp.float64))
     panels = plan_for_any(act)
     _refuse_steps(act, panels)
+    alive = _alive(init, x1, x2)
+    start = _without_zeros(_start(x1.astype(jnp.float64), x2.astype(jnp.float64)), alive)
     if is_traced(*start.pairs):
-        return _static(init, _Rule(_by_two_rules, panels, panels.parity), start, depth - 1)
-    return _concrete(init, start, depth, tolerance, same)
+        rule = _Rule(_by_two_rules, panels, panels.parity)
+        return _zeros_again(_static(init, rule, start, depth - 1), alive)
+    return _zeros_again(_concrete(init, start, depth, tolerance, same), alive)
 
 
 def covariance(limit: Limit) -> tuple[Float[Array, "n1 n2"], Float[Array, "n1 n2"]]:
     """Return Σ_k = √(q₁ q₂) ρ of all pairs, and an estimate of its error."""
     delta, eta = limit.pairs.delta, limit.pairs.eta
     rho = jnp.where(delta <= eta, 1 - delta, eta - 1)
-    root = jnp.sqrt(limit.q1[:, None] * limit.q2[None, :])
+    root = geometric_mean(limit.q1[:, None], limit.q2[None, :])
     errors = limit.error1[:, None] + limit.error2[None, :]
     return root * rho, lax.stop_gradient(root * (limit.pairs.spread + errors))

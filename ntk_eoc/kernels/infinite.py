@@ -3,9 +3,11 @@
 import math
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num
@@ -27,7 +29,7 @@ from ntk_eoc.kernels.kappa_table import (
 )
 from ntk_eoc.kernels.matrix import paired
 from ntk_eoc.kernels.pair_tiles import PairFunction, map_pairs
-from ntk_eoc.precision import is_traced
+from ntk_eoc.precision import geometric_mean, is_traced
 
 Edge = Init | Activation | str  # an activation stands for its edge of chaos
 
@@ -118,17 +120,30 @@ def _checked(
     return at_edge(init), x1, x2, depth
 
 
+def _switch(init: Init, x1: Array, x2: Array) -> AbstractContextManager[Any]:
+    """Float64 for as long as concrete inputs are integrated; a trace cannot be switched."""
+    if (init.activation.closed_form is not None) or is_traced(x1, x2):
+        return nullcontext()
+    return jax.enable_x64(True)
+
+
 def _tolerable(init: Init, limit: Limit, of: Integral, dtype: Any) -> Array:
     """What was computed, if its error is tolerable; else an error, or NaN under a trace.
 
-    Closed forms are right to some roundings a layer, and pass.
+    Closed forms are right to some roundings a layer, and pass where they do not overflow.
     """
-    if init.activation.closed_form is not None:
-        return of.value.astype(dtype)
-    scale = jnp.abs(of.value) + jnp.sqrt(limit.q1[:, None] * limit.q2[None, :])
+    scale = jnp.abs(of.value) + geometric_mean(limit.q1[:, None], limit.q2[None, :])
     good = of.error <= math.sqrt(float(jnp.finfo(dtype).eps)) * scale
+    finite = jnp.isfinite(of.value)
+    good = finite & (good | (init.activation.closed_form is not None))
     if is_traced(good):
         return jnp.where(good, of.value, jnp.nan).astype(dtype)
+    if not bool(finite.all()):
+        raise ActivationError(
+            f"the limit kernel of {init.activation.name!r} must stay in the range of "
+            f"{of.value.dtype} in every layer, but does not here: scale the inputs, `sigma_w` or "
+            f"`sigma_b`."
+        )
     if not bool(good.all()):
         worst = float(jnp.max(jnp.where(good, 0.0, of.error / scale)))
         raise ActivationError(
@@ -150,12 +165,13 @@ def ntk_infinite(
     tabulated once (`kappa_table`); two layers or Δ_φ < 1e-6 go by the recursion.
 
     Any other activation, and any with biases, goes layer by layer (`dual_recursion`), by closed
-    forms where φ has them. Else by quadrature, which needs x64, and an error
+    forms where φ has them. Else by quadrature, in float64 whatever the inputs', and an error
     estimate is carried along. Where that exceeds √ε (|K∞| + √(q q')), q and q' the last variances
     and ε that of the inputs' dtype, concrete inputs raise, and traced ones give NaN.
 
     Differentiable; where x and x' are parallel the kernel has a cone, and its derivative is that of
-    the norms. For x2 the same object as x1 the result is symmetric to the last bit.
+    the norms; of a smooth φ its relative error there is about ε √q, ε float64's. For x2 the same
+    object as x1 the result is symmetric to the last bit.
 
     Args:
         init: Initialisation, or an activation or its name for its edge of chaos.
@@ -170,16 +186,17 @@ def ntk_infinite(
     Raises:
         ValueError: If depth < 1, the inputs do not fit together or hold NaN.
         ActivationError: If φ cannot be integrated, or not well enough; the message says why.
-        RuntimeError: If φ needs quadrature and x64 is off.
+        RuntimeError: If φ needs quadrature, the inputs are traced and x64 is off.
 
     Source: [S]; `docs/theory.md` §2.
     """
     init, x1, x2, depth = _checked(init, x1, x2, depth)
     act = scale_invariant(init)
     if act is None:
-        limit = dual_recursion(init, x1, x2, depth)
-        found = Integral(limit.pairs.kernel, limit.pairs.error)
-        return _tolerable(init, limit, found, x1.dtype)
+        with _switch(init, x1, x2):
+            limit = dual_recursion(init, x1, x2, depth)
+            found = Integral(limit.pairs.kernel, limit.pairs.error)
+            return _tolerable(init, limit, found, x1.dtype)
     f, params = ntk_of_angles(init, depth, x1.dtype)
     return map_pairs(f, x1 is x2, params, x1, x2)
 
@@ -195,8 +212,9 @@ def nngp_infinite(
     init, x1, x2, depth = _checked(init, x1, x2, depth)
     act = scale_invariant(init)
     if act is None:
-        limit = dual_recursion(init, x1, x2, depth)
-        return _tolerable(init, limit, Integral(*covariance(limit)), x1.dtype)
+        with _switch(init, x1, x2):
+            limit = dual_recursion(init, x1, x2, depth)
+            return _tolerable(init, limit, Integral(*covariance(limit)), x1.dtype)
     f, params = _of_angles(init, depth, x1.dtype, _nngp_by_recursion, _nngp_by_table)
     return map_pairs(f, x1 is x2, params, x1, x2)
 
@@ -215,8 +233,9 @@ def ntk_infinite_with_error(
     init, x1, x2, depth = _checked(init, x1, x2, depth)
     act = scale_invariant(init)
     if act is None:
-        pairs = dual_recursion(init, x1, x2, depth).pairs
-        return Integral(pairs.kernel.astype(x1.dtype), pairs.error.astype(x1.dtype))
+        with _switch(init, x1, x2):
+            pairs = dual_recursion(init, x1, x2, depth).pairs
+            return Integral(pairs.kernel.astype(x1.dtype), pairs.error.astype(x1.dtype))
     f, params = ntk_of_angles(init, depth, x1.dtype)
     kernel = map_pairs(f, x1 is x2, params, x1, x2)
     norm1, norm2 = (norms(x) / math.sqrt(x.shape[1]) for x in (x1, x2))

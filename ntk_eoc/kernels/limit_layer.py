@@ -18,9 +18,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ntk_eoc.activations import Activation
+from ntk_eoc.gaussian import ActivationError
 from ntk_eoc.kernels.angles import safe_sqrt
+from ntk_eoc.precision import geometric_mean
 
 _EPSILON = 4e-16
+_SMALLEST, _LARGEST = 2.3e-308, 1e305  # variances that neither underflow nor overflow
 _ROUGH_ANGLES = (1.0, 0.3, 0.1, 0.03)
 
 
@@ -88,6 +91,17 @@ class Duals(NamedTuple):
     slope_error: Float[Array, "a b"]
 
 
+def require_range(act: Activation, q: np.ndarray) -> None:
+    """Refuse variances that float64 does not hold."""
+    wrong = q[~((q >= _SMALLEST) & (q <= _LARGEST))]
+    if wrong.size:
+        raise ActivationError(
+            f"the variances of every layer of {act.name!r} must lie in [{_SMALLEST:g}, "
+            f"{_LARGEST:g}] to be integrated, got {wrong[0]:.3g}: scale the inputs, `sigma_w` or "
+            f"`sigma_b`."
+        )
+
+
 def acute(parity: int, pairs: Pairs) -> tuple[Array, Array, Array]:
     """Return where an even or odd φ is asked at the supplement, and 1 − ρ and 1 + ρ there."""
     beyond = (pairs.delta > pairs.eta) & (parity != 0)
@@ -122,14 +136,18 @@ def advance(
     """
     beyond, _, _ = acute(parity, pairs)
     mirrored = beyond & (parity == -1)
-    root = jnp.sqrt(one.image * two.image)
-    scale = jnp.sqrt(one.slope * two.slope)
+    root = geometric_mean(one.image, two.image)
+    scale = geometric_mean(one.slope, two.slope)
     drift, drifted = one.error + two.error, one.image_error + two.image_error
     slope = jnp.where(beyond & (parity == 1), -duals.slope, duals.slope)
-    moved = rough * scale * _angle_error(jnp.minimum(pairs.delta, pairs.eta), pairs.spread)
+    least = jnp.minimum(pairs.delta, pairs.eta)
+    # Of a power series in ρ with positive coefficients the slope is at most f(1)/(e |ρ log ρ|).
+    relative = pairs.spread / jnp.where(least > 0, least, 1.0)
+    relative = jnp.where((least > 0) | (pairs.spread == 0), relative, 1.0)
+    moved = scale * jnp.minimum(rough * _angle_error(least, pairs.spread), relative)
     slope_error = duals.slope_error + moved + (1 + rough) * scale * drift
     near = jnp.clip(duals.near, 0.0, 2.0)
-    price = of.w2 * jnp.sqrt(one.q * two.q) / root * (jnp.abs(slope) + moved)
+    price = of.w2 * geometric_mean(one.q, two.q) / root * (jnp.abs(slope) + moved)
     # Errors of q move unit vectors of which near is half the squared distance.
     apart = near + jnp.minimum(safe_sqrt(2 * near), jnp.abs(jnp.log(one.q / two.q)))
     spread = duals.near_error + price * pairs.spread

@@ -21,6 +21,7 @@ from ntk_eoc.activations import Activation
 from ntk_eoc.eoc import Init
 from ntk_eoc.eoc.moments import activation_moments
 from ntk_eoc.gaussian import Panels, plan, series, table
+from ntk_eoc.gaussian.rules import ROUNDING
 from ntk_eoc.gaussian.triples import Triples, integrate_all
 from ntk_eoc.kernels.limit_layer import (
     Duals,
@@ -30,9 +31,11 @@ from ntk_eoc.kernels.limit_layer import (
     acute,
     advance,
     bias_gap,
+    require_range,
     roughness,
 )
 from ntk_eoc.kernels.limit_tiles import Job, Tiles, over_tiles
+from ntk_eoc.precision import geometric_mean
 
 SAME = 1e-12  # variances this close, relatively, share a table; of float32 inputs, see `_shared`
 RESOLVED = 1e-12  # error of a series, relative to the scale of φ'φ', above which it is left
@@ -75,8 +78,10 @@ def _layer(init: Init, sides: list[np.ndarray]) -> Layer:
     q, error = sides[:2], sides[2:]
     act = init.activation
     every, inverse = np.unique(np.concatenate(q), return_inverse=True)
+    require_range(act, every)
     m = activation_moments(act, every)
     image = init.sigma_w**2 * m.square + init.sigma_b**2
+    require_range(act, image)
     own = (init.sigma_w**2 * m.errors[0] / image)[inverse]
     grown = (init.sigma_w**2 * np.abs(m.growth) * every / image)[inverse]
     image_error = own + grown * np.concatenate(error) + 4e-16
@@ -129,14 +134,17 @@ def _by_table(
     w1, w2 = _weights(of, one), _weights(of, two)
     off = jnp.abs(one.q / known.q - 1) + jnp.abs(two.q / known.q - 1)
     square = (one.image - of.b2) / of.w2
-    scale = jnp.sqrt(one.slope * two.slope)
+    scale = geometric_mean(one.slope, two.slope)
 
     def layer(_: Array, pairs: Pairs) -> Pairs:
         _, delta, eta = acute(parity, pairs)
         apart, slope = table.look_up(known, parity != 0, delta, eta)
         gap = w1 * w2 * apart + (w1 - w2) ** 2 * square / 2
         error = w1 * w2 * known.q * (known.error * delta + scale * off**2) + (4e-15 + off) * gap
-        slope_error = known.error + (1 + rough) * scale * off
+        # At angle 0 the moments say it, also where the table ends before the last angles.
+        slope = jnp.where(delta == 0, scale, slope)
+        of_table = jnp.where(delta == 0, ROUNDING * scale, known.error)
+        slope_error = of_table + (1 + rough) * scale * off
         found = (
             jnp.stack([gap, slope]),
             jnp.stack([error, jnp.broadcast_to(slope_error, gap.shape)]),
@@ -159,7 +167,7 @@ def _series(
     )
     values, errors = series.by_series(parity, *rows, delta, eta)
     near = values[0] + bias_gap(of, one, two)
-    left = errors[1] > RESOLVED * jnp.sqrt(one.slope * two.slope)
+    left = errors[1] > RESOLVED * geometric_mean(one.slope, two.slope)
     left = left | (errors[0] > GAP_RESOLVED * near + 1e-30)
     return values, errors, left, delta, eta
 
@@ -169,10 +177,10 @@ def _expansions(act: Activation, layer: Layer, pairs: Pairs, same: bool) -> seri
     q = layer.sides[0].q if same else layer.q
     least = np.minimum(pairs.delta, pairs.eta)
     rate = -np.log1p(-np.minimum(least, 1 - 1e-16))[least > 0]
-    scale = float(np.sqrt(np.median(np.concatenate([s.slope for s in layer.sides]))))
+    scale = max(float(np.median(np.concatenate([s.slope for s in layer.sides]))), 1e-300)
     for terms in series.TERMS:
         found = series.expand(act, layer.panels, terms, jnp.asarray(q))
-        lost = float(jnp.max(found.tail)) / scale**2
+        lost = float(jnp.max(found.tail)) / scale
         left = np.mean(terms * rate < np.log(max(lost, 1e-300) / RESOLVED)) if rate.size else 0.0
         if left <= FEW:
             break
