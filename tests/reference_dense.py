@@ -51,7 +51,7 @@ def moments(functions, features, q, n):
 
 
 def bivariate(functions, features, q1, q2, delta, n):
-    """E[h(y₁, y₂)] of variances q₁, q₂ and correlation 1 − δ."""
+    """E[h(y₁, y₂)] of variances q₁, q₂ and correlation 1 − δ; shapes of y₁ and y₂ broadcast."""
     root1, root2, rho = np.sqrt(q1), np.sqrt(q2), 1 - delta
     tilt, sigma = rho * root2 / root1, root2 * np.sqrt(delta * (2 - delta))
     if sigma < 1e-12 * root2:
@@ -73,7 +73,7 @@ def bivariate(functions, features, q1, q2, delta, n):
         inside = np.concatenate([np.broadcast_to(own, (mean.size, own.size)), inside], 1)
         z, inner = _nodes(np.sort(inside, 1), n)
         y2, weight = mean + sigma * z, outer[i : i + 256, None] * inner * _normal(z)
-        found = functions(np.broadcast_to(y1[i : i + 256, None], y2.shape), y2)
+        found = functions(y1[i : i + 256, None], y2)
         total = total + np.array([np.sum(weight * h) for h in found])
     return total
 
