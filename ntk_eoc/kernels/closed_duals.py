@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 from ntk_eoc.activations import Activation, ClosedForm
@@ -36,15 +37,21 @@ def _integrated(act: Activation, form: ClosedForm, q1: Array, q2: Array, theta: 
     E[φ'φ'] varies on the scale s = √(1/q₁ + 1/q₂) near 0 where q is large, unless φ has no scale:
     with τ = s sinh t it is smooth in t.
     """
-    total, positive = 0 * theta, theta > 0
+    positive = theta > 0
     least = _SHARPEST * jnp.where(positive, theta, 1.0)
     scale = jnp.maximum(jnp.sqrt(1 / q1 + 1 / q2), least)
     length = jnp.arcsinh(jnp.where(positive, theta, 0.0) / scale)
-    for x, w in zip(*np.polynomial.legendre.leggauss(_NODES), strict=True):
-        t = length * float((x + 1) / 2)
+
+    def node(total: Array, of: Array) -> tuple[Array, None]:
+        x, w = of
+        t = length * x
         tau, stretch = scale * jnp.sinh(t), length * jnp.cosh(t) * scale
         if act.second_moment is not None:
-            tau, stretch = theta * float((x + 1) / 2), theta
+            tau, stretch = theta * x, theta
         at = 2 * jnp.sin(tau / 2) ** 2
-        total = total + float(w) / 2 * stretch * form.dual_prime(q1, q2, at) * jnp.sin(tau)
-    return geometric_mean(q1, q2) * total
+        return total + w * stretch * form.dual_prime(q1, q2, at) * jnp.sin(tau), None
+
+    # By a loop, which compiles one node.
+    x, w = np.polynomial.legendre.leggauss(_NODES)
+    rule = jnp.asarray(np.stack([(x + 1) / 2, w / 2], 1), theta.dtype)
+    return geometric_mean(q1, q2) * lax.scan(node, 0 * theta, rule)[0]

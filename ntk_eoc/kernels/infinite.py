@@ -170,8 +170,9 @@ def ntk_infinite(
     and ε that of the inputs' dtype, concrete inputs raise, and traced ones give NaN.
 
     Differentiable; where x and x' are parallel the kernel has a cone, and its derivative is that of
-    the norms; of a smooth φ its relative error there is about ε √q, ε float64's. For x2 the same
-    object as x1 the result is symmetric to the last bit.
+    the norms. At large norms rounding counts ε √q in a derivative by quadrature, or where x and x'
+    are parallel and of unequal norms, ε float64's. For x2 the same object as x1 the result is
+    symmetric to the last bit.
 
     Args:
         init: Initialisation, or an activation or its name for its edge of chaos.

@@ -134,7 +134,7 @@ def advance(
         duals: The layer's integrals.
         pairs: Before.
     """
-    beyond, _, _ = acute(parity, pairs)
+    beyond, angle, _ = acute(parity, pairs)
     mirrored = beyond & (parity == -1)
     root = geometric_mean(one.image, two.image)
     scale = geometric_mean(one.slope, two.slope)
@@ -146,7 +146,9 @@ def advance(
     relative = jnp.where((least > 0) | (pairs.spread == 0), relative, 1.0)
     moved = scale * jnp.minimum(rough * _angle_error(least, pairs.spread), relative)
     slope_error = duals.slope_error + moved + (1 + rough) * scale * drift
-    near = jnp.clip(duals.near, 0.0, 2.0)
+    # Of equal inputs a constant: the rounding of its derivative would count √q times.
+    equal = (angle == 0) & (jnp.abs(one.q / two.q - 1) <= 4 * jnp.finfo(angle.dtype).eps)
+    near = jnp.where(equal, 0.0, jnp.clip(duals.near, 0.0, 2.0))
     price = of.w2 * geometric_mean(one.q, two.q) / root * (jnp.abs(slope) + moved)
     # Errors of q move unit vectors of which near is half the squared distance.
     apart = near + jnp.minimum(safe_sqrt(2 * near), jnp.abs(jnp.log(one.q / two.q)))

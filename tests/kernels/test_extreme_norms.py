@@ -126,17 +126,63 @@ def test_scales_gelu_becomes_relu_in_float32(mode):
     np.testing.assert_allclose(kernels(gelu, x, mode), kernels(relu, x, "eager"), rtol=1e-5)
 
 
+THREE = np.concatenate([PAIR, -PAIR[:1]])  # parallel, antiparallel and at a small angle
+gradients = jax.value_and_grad(
+    lambda x, act: ne.ntk_infinite(ne.Init(act, 1.2, 0.1), x, x, 3).sum()
+)
+
+
+@pytest.mark.parametrize("size", [1e7, 1e15])
+def test_scales_gradients_of_gelu_become_those_of_relu(size):
+    """They differ by a part 1/√q, on the diagonal too."""
+    x = jnp.asarray(size * THREE)
+    one, two = (gradients(x, ne.activation(name)) for name in ("gelu", "relu"))
+    np.testing.assert_allclose(one[0], two[0], rtol=1 / size + 1e-13)
+    off = np.abs(one[1] - two[1]).max() / jnp.abs(two[1]).max()
+    assert off <= 1 / size + 1e-13
+
+
 @pytest.mark.slow
-def test_scales_gradients_of_gelu_become_those_of_relu():
-    """They differ by a part 1/√q; on the diagonal rounding counts √q times."""
-    x = jnp.asarray(1e7 * PAIR)
+@pytest.mark.parametrize("size", [1e7, 1e15])
+def test_scales_gradients_by_quadrature_become_those_of_relu(size):
+    """They differ by a part 1/√q, and the rules lose a part of ε √q."""
+    x = jnp.asarray(size * THREE)
+    one, two = (gradients(x, a) for a in (without_closed_form("silu"), ne.activation("relu")))
+    np.testing.assert_allclose(one[0], two[0], rtol=2 / size + 1e-13)
+    off = np.abs(one[1] - two[1]).max() / jnp.abs(two[1]).max()
+    assert off <= 1 / size + 2e-16 * size
 
-    def total(x, name):
-        return ne.ntk_infinite(ne.Init(ne.activation(name), 1.2, 0.1), x, x, 3).sum()
 
-    one, two = (jax.value_and_grad(functools.partial(total, name=n))(x) for n in ("gelu", "relu"))
-    np.testing.assert_allclose(one[0], two[0], rtol=1e-6)
-    np.testing.assert_allclose(one[1], two[1], atol=1e-5 * float(jnp.abs(two[1]).max()), rtol=0)
+@pytest.mark.parametrize("size", [1.0, 1e7, 1e15])
+@pytest.mark.parametrize("name", ["erf", "gelu"])
+def test_agrees_growth_with_all_norms_with_mpmath(name, size):
+    """The sum of the limit, and its derivative by the logarithm of one factor of all inputs."""
+    w2, b2 = mp.mpf(1.2) ** 2, mp.mpf(0.1) ** 2
+    form, prime = FORMS[name][1], FORMS[f"{name}_prime"][1]
+
+    def total(log):
+        with mp.workdps(60):
+            x, found = [[mp.exp(log) * mp.mpf(a) for a in row] for row in size * THREE], 0
+            for y in x:
+                for z in x:
+                    q1, q2, c = (mp.fdot(a, b) / 2 for a, b in ((y, y), (z, z), (y, z)))
+                    kernel = c
+                    for _ in range(2):
+                        slope = prime(q1, q2, c)
+                        q1, q2, c = (
+                            w2 * form(*of) + b2 for of in ((q1, q1, q1), (q2, q2, q2), (q1, q2, c))
+                        )
+                        kernel = w2 * slope * kernel + c
+                    found += kernel
+            return found
+
+    x = jnp.asarray(size * THREE)
+    value, slope = gradients(x, ne.activation(name))
+    with mp.workdps(60):
+        step = mp.mpf("1e-20")
+        growth = (total(step) - total(-step)) / (2 * step)
+        np.testing.assert_allclose(float(value), float(total(mp.mpf(0))), rtol=1e-12)
+        np.testing.assert_allclose(float((slope * x).sum()), float(growth), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
