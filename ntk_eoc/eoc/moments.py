@@ -54,6 +54,12 @@ def activation_moments(act: Activation, q: np.ndarray, panels: Panels | None = N
     q = np.atleast_1d(np.asarray(q, np.float64))
     panels = panels or plan(act, float(q.max()))
     values, errors = _at(act, panels, q)
+    lost = ~np.isfinite(values).all(0)
+    if lost.any():
+        raise ActivationError(
+            f"E[φ(√q z)²] and E[φ'(√q z)²] of {act.name!r} must stay in the range of float64, but "
+            f"do not at q = {q[lost][0]:.4g}: take a smaller q, or scale φ or its input down."
+        )
     for _ in range(REFINEMENTS):
         if (_relative(q, values, errors) <= _LARGE).all():
             break

@@ -32,6 +32,7 @@ from ntk_eoc.kernels.limit_layer import (
     advance,
     bias_gap,
     roughness,
+    smallest,
 )
 from ntk_eoc.kernels.limit_tiles import tiles_of
 from ntk_eoc.kernels.quadrature_layers import SAME, by_quadrature
@@ -113,6 +114,7 @@ def _side(of: Spread, rows: Rows, moments: tuple[Array, ...], own: Array | float
     """One side of the pairs, by E[φ²], E[φ'²], ∂E[φ²]/∂q and the relative error of the first."""
     (q, error), (square, slope, growth) = rows, moments
     image = of.w2 * square + of.b2
+    image = jnp.where(image >= smallest(image.dtype), image, jnp.nan)
     carried = jnp.abs(of.w2 * growth * q / image) * error
     return Side(q, image, slope, error, lax.stop_gradient(own + carried))
 

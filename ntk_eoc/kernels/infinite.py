@@ -227,7 +227,8 @@ def ntk_infinite_with_error(
 
     The error of every layer's integrals, the difference of two rules or what a series leaves out,
     is carried through the layers after it. It is of the size of the true error or larger, up to
-    some orders; it does not turn large values into NaN, or raise, as `ntk_infinite` does.
+    some orders; it does not turn large values into NaN, or raise, as `ntk_infinite` does. Of a
+    closed form both are NaN where a variance leaves the dtype's range.
 
     Arguments and errors as in `ntk_infinite`.
     """

@@ -23,7 +23,7 @@ from ntk_eoc.kernels.angles import safe_sqrt
 from ntk_eoc.precision import geometric_mean
 
 _EPSILON = 4e-16
-_SMALLEST, _LARGEST = 2.3e-308, 1e305  # variances that neither underflow nor overflow
+_LARGEST = 1e305  # a variance that does not overflow
 _ROUGH_ANGLES = (1.0, 0.3, 0.1, 0.03)
 
 
@@ -91,12 +91,17 @@ class Duals(NamedTuple):
     slope_error: Float[Array, "a b"]
 
 
-def require_range(act: Activation, q: np.ndarray) -> None:
+def smallest(dtype: Any) -> float:
+    """Return the variance of a layer below which the terms of its integrals underflow."""
+    return float(jnp.finfo(dtype).tiny / jnp.finfo(dtype).eps)
+
+
+def require_range(act: Activation, q: np.ndarray, least: float) -> None:
     """Refuse variances that float64 does not hold."""
-    wrong = q[~((q >= _SMALLEST) & (q <= _LARGEST))]
+    wrong = q[~((q >= least) & (q <= _LARGEST))]
     if wrong.size:
         raise ActivationError(
-            f"the variances of every layer of {act.name!r} must lie in [{_SMALLEST:g}, "
+            f"the variances of every layer of {act.name!r} must lie in [{least:.2g}, "
             f"{_LARGEST:g}] to be integrated, got {wrong[0]:.3g}: scale the inputs, `sigma_w` or "
             f"`sigma_b`."
         )

@@ -33,6 +33,7 @@ from ntk_eoc.kernels.limit_layer import (
     bias_gap,
     require_range,
     roughness,
+    smallest,
 )
 from ntk_eoc.kernels.limit_tiles import Job, Tiles, over_tiles
 from ntk_eoc.precision import geometric_mean
@@ -78,10 +79,10 @@ def _layer(init: Init, sides: list[np.ndarray]) -> Layer:
     q, error = sides[:2], sides[2:]
     act = init.activation
     every, inverse = np.unique(np.concatenate(q), return_inverse=True)
-    require_range(act, every)
+    require_range(act, every, float(np.finfo(np.float64).tiny))
     m = activation_moments(act, every)
     image = init.sigma_w**2 * m.square + init.sigma_b**2
-    require_range(act, image)
+    require_range(act, image, smallest(np.float64))
     own = (init.sigma_w**2 * m.errors[0] / image)[inverse]
     grown = (init.sigma_w**2 * np.abs(m.growth) * every / image)[inverse]
     image_error = own + grown * np.concatenate(error) + 4e-16
