@@ -185,6 +185,8 @@ def _one_tile(operator: KernelOperator, i: Array, j: Array) -> Array:
     """The tile of first row i and first column j; on the diagonal symmetric to the last bit."""
     a = jnp.arange(operator.size)
     same = (i + a)[:, None] == (j + a)[None, :]
+    # What only fills a tile counts as one point: its copies are no close pairs to be refined.
+    same = same | (i + a >= operator.n)[:, None] | (j + a >= operator.n)[None, :]
     p, q = (_block(operator.points, start, operator.size) for start in (i, j))
     values = operator.tile(operator.params, p, q, same)
     return lax.cond(i == j, mirror, lambda values: values, values)
@@ -275,14 +277,14 @@ def _rectangle(operator: KernelOperator, x: Array, v: Array) -> Array:
     v = jnp.pad(v, ((0, -n % size), (0, 0)))
     own = min(size, x.shape[0])
     rows = prepare(jnp.pad(x, ((0, -x.shape[0] % own), (0, 0)), mode="edge"))
-    apart = jnp.zeros((own, size), bool)
 
     def block(i: Array) -> Array:
         p = _block(rows, i, own)
 
         def step(t: Array, out: Array) -> Array:
             q = _block(operator.points, t * size, size)
-            values = operator.tile(operator.params, p, q, apart)
+            beyond = jnp.broadcast_to(t * size + jnp.arange(size) >= n, (own, size))
+            values = operator.tile(operator.params, p, q, beyond)
             return out + _times(values, lax.dynamic_slice_in_dim(v, t * size, size))
 
         dtype = jnp.promote_types(operator.dtype, v.dtype)
