@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, UInt32, UInt64
 
 from ntk_eoc.activations import Activation
 from ntk_eoc.checks import require, require_count, require_widths
 from ntk_eoc.eoc import Init, at_edge
-from ntk_eoc.kernels.counter_normals import Words, fold, normals
+from ntk_eoc.kernels.counter_normals import Key, fold, normals
 
 MEMORY = 2**28
 # Gaussians in a block. On a CPU running a block costs a microsecond and drawing it a few, and all
@@ -31,6 +32,9 @@ STATE = 2**18
 # Networks of a batch that are drawn at a time; an accelerator takes all of them.
 LANES = {"cpu": 128}
 LARGEST_WIDTH = 2**31  # neurons are counted in 32 bits
+# Streams of a layer: its neurons, the bias coordinate of its outputs, redrawn projections.
+NEURONS, BIAS, FRESH = range(3)
+STREAMS = 3
 
 Visit = Callable[[Array, Array], Any]
 
@@ -46,10 +50,13 @@ class Plan(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The part that is data. The widths past the last hidden layer are not looked at."""
+    """The part that is data. The widths past the last hidden layer are not looked at.
 
-    widths: Int[Array, "capacity"]
-    hidden: Int[Array, ""]  # l − 1
+    Counts have no sign, so that XLA need not look whether an index is negative.
+    """
+
+    widths: UInt32[Array, "capacity"]
+    hidden: UInt32[Array, ""]  # l − 1
     sigma_w: Float[Array, ""]
     sigma_b: Float[Array, ""]
 
@@ -76,8 +83,42 @@ class Run(NamedTuple):
 
     plan: Plan
     network: Network
-    words: Words  # the key
+    keys: UInt64[Array, "streams capacity"]
+    scales: Float[Array, "capacity"]  # σ_w/√m
     batch: int  # networks drawn side by side
+
+    def key(self, h: Array, stream: int) -> Key:
+        """Return the key of a stream of hidden layer h."""
+        return self.keys[stream, h]
+
+
+def start_run(plan: Plan, batch: int, key: Key, network: Network) -> Run:
+    """Return a run of a key, with what each of its layers needs."""
+
+    def tables() -> tuple[Array, Array]:
+        layers, m = jnp.arange(network.widths.shape[0]), network.widths.astype(jnp.float64)
+        keys = fold(key, layers[None, :], jnp.arange(STREAMS)[:, None])
+        return keys, (network.sigma_w / jnp.sqrt(m)).astype(plan.dtype)
+
+    keys, scales = kept(network.hidden > 0, tables)
+    return Run(plan, network, keys, scales, batch)
+
+
+def kept(true: Array, make: Callable[[], Any]) -> Any:
+    """Return make(), in memory; `true` is so, unknown to the compiler.
+
+    On a CPU XLA computes a value that several loops and kernels use in each of them anew, and
+    compiles it as often; but not the result of a conditional.
+    """
+    if jax.default_backend() != "cpu":
+        return make()
+    return lax.cond(true, make, lambda: _zeros(make))
+
+
+def _zeros(make: Callable[..., Any], *args: Any) -> Any:
+    """Return 0 in place of what `make` returns."""
+    shapes = jax.eval_shape(make, *args)
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
 class Ensembles(NamedTuple):
@@ -118,10 +159,10 @@ class Ensembles(NamedTuple):
         n, hidden = x.shape[0], len(sizes) - 1
         least = _fixed_bytes(n, plan, hidden) + _neuron_bytes(n, plan)
         require(memory >= least, "memory", f">= {least} bytes (n = {n}, k = {plan.k})", memory)
-        padded = np.ones(_capacity(n, plan, hidden), np.int64)
+        padded = np.ones(_capacity(n, plan, hidden), np.uint32)
         padded[:hidden] = sizes[:-1]
         scales = np.float64(init.sigma_w), np.float64(init.sigma_b)
-        network: list[Any] = [padded, np.int64(hidden), *scales]
+        network: list[Any] = [padded, np.uint32(hidden), *scales]
         return Ensemble(x, Network(*network), plan, hidden == 0)
 
 
@@ -178,25 +219,26 @@ def block_size(rows: int, n: int, plan: Plan, batch: int) -> int:
     return min(max(length, 8, rows // 4), max(room, 1))
 
 
-def over_blocks(run: Run, h: Array, n: int, rows: int, visit: Visit) -> Any:
+def over_blocks(
+    run: Run, h: Array, n: int, rows: int, visit: Visit, wanted: Array | bool = True
+) -> Any:
     """Sum visit(draws [rows, b], real [1, b]) over blocks of the neurons of hidden layer h.
 
-    `real` tells the neurons of the layer from those that only fill its last block.
+    `real` tells the neurons of the layer from those that only fill its last block. If the sum is
+    not wanted, it is 0, and no block is visited.
     """
-    m, key = run.network.widths[h], fold(run.words, h)
+    m, key = jnp.where(wanted, run.network.widths[h], 0), run.key(h, NEURONS)
     size = block_size(rows, n, run.plan, run.batch)
+    none, blocks = jnp.zeros_like(m), (m + (size - 1)) // size
 
     def block(i: Array) -> Any:
-        draws = normals(key, rows, i * size, size, run.plan.dtype)
-        return visit(draws, (i * size + jnp.arange(size) < m)[None, :])
+        draws = kept(i < blocks, lambda: normals(key, rows, i * size, size, run.plan.dtype))
+        return visit(draws, (i * size + jnp.arange(size, dtype=i.dtype) < m)[None, :])
 
     def step(i: Array, total: Any) -> Any:
         return jax.tree.map(jnp.add, total, block(i))
 
-    none = jnp.zeros_like(m)
-    shapes = jax.eval_shape(block, none)
-    total = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    return jax.lax.fori_loop(none, -(-m // size), step, total)
+    return lax.fori_loop(none, blocks, step, _zeros(block, none))
 
 
 def knowing_its_batch(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -223,7 +265,7 @@ def knowing_its_batch(run: Callable[..., Any]) -> Callable[..., Any]:
         def flat(out: Array) -> Array:
             return out.swapaxes(0, 1).reshape(lanes * turns, *out.shape[2:])[:batch]
 
-        out = jax.tree.map(flat, jax.lax.map(turn, order.T))
+        out = jax.tree.map(flat, lax.map(turn, order.T))
         return out, jax.tree.map(lambda _: True, out)
 
     return alone

@@ -5,15 +5,17 @@ layer finds the same neurons in blocks of any size. The generator is Threefry-2x
 (Salmon, Moraes, Dror & Shaw, SC 2011), the one behind `jax.random`.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float, UInt32, UInt64
 
-Words = tuple[UInt32[Array, ""], UInt32[Array, ""]]  # a key
+Key = UInt64[Array, ""]  # the two words of a key, the first in the upper half
+Words = tuple[UInt32[Array, ""], UInt32[Array, ""]]  # the same by themselves
 Pair = tuple[UInt32[Array, "*shape"], UInt32[Array, "*shape"]]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -37,19 +39,30 @@ def threefry(key: Words, count: Pair) -> Pair:
     return a, b
 
 
-def stream_key(key: Array) -> Words:
+def _pack(words: Pair) -> UInt64[Array, "*shape"]:
+    return words[0].astype(jnp.uint64) << jnp.uint64(32) | words[1].astype(jnp.uint64)
+
+
+def _words(key: Key) -> Words:
+    return (key >> jnp.uint64(32)).astype(jnp.uint32), key.astype(jnp.uint32)
+
+
+def stream_key(key: Array) -> Key:
     """Two words from a JAX key of any kind."""
     words = jax.random.bits(key, (2,), jnp.uint32)
-    return words[0], words[1]
+    return _pack((words[0], words[1]))
 
 
-def fold(key: Words, first: Array | int, second: Array | int = 0) -> Words:
-    """Derive the key of stream (first, second)."""
-    return threefry(key, (jnp.asarray(first, jnp.uint32), jnp.asarray(second, jnp.uint32)))
+@jax.jit
+def fold(key: Key, first: Array | int, second: Array | int = 0) -> UInt64[Array, "*streams"]:
+    """Derive the key of stream (first, second), or of several at once."""
+    count = jnp.broadcast_arrays(jnp.asarray(first, jnp.uint32), jnp.asarray(second, jnp.uint32))
+    return _pack(threefry(_words(key), (count[0], count[1])))
 
 
+@partial(jax.jit, static_argnums=(1, 3, 4))
 def normals(
-    key: Words, rows: int, first: Array | int, count: int, dtype: Any
+    key: Key, rows: int, first: Array | int, count: int, dtype: Any
 ) -> Float[Array, "rows count"]:
     """Draw standard normals: row r of the neurons first, …, first + count − 1.
 
@@ -60,13 +73,10 @@ def normals(
     pairs = rows if double else -(-rows // 2)
     shape = (pairs, count)
     neurons = jnp.asarray(first, jnp.uint32) + lax.broadcasted_iota(jnp.uint32, shape, 1)
-    a, b = threefry(key, (neurons, lax.broadcasted_iota(jnp.uint32, shape, 0)))
+    a, b = threefry(_words(key), (neurons, lax.broadcasted_iota(jnp.uint32, shape, 0)))
     if double:
-        drawn = _normal(_uniform64(a, b))
-    else:
-        drawn = _normal(_uniform32(jnp.stack([a, b], axis=1).reshape(2 * pairs, count)[:rows]))
-    # Without the barrier XLA draws once more for every use, and in any order of memory.
-    return lax.optimization_barrier(drawn)
+        return _normal(_uniform64(a, b))
+    return _normal(_uniform32(jnp.stack([a, b], axis=1).reshape(2 * pairs, count)[:rows]))
 
 
 def _normal(u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

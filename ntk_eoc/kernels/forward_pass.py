@@ -23,9 +23,10 @@ from ntk_eoc.kernels.blocks import (
     Run,
     knowing_its_batch,
     over_blocks,
+    start_run,
 )
-from ntk_eoc.kernels.counter_normals import Words, stream_key
-from ntk_eoc.kernels.grams import Root, gram_root, matmul, product, square
+from ntk_eoc.kernels.counter_normals import Key, stream_key
+from ntk_eoc.kernels.grams import Root, gram_root, product, square
 
 
 def nngp_sampled(
@@ -70,9 +71,9 @@ def draw_nngp(key: Array, ensemble: Ensemble) -> Float[Array, "capacity n n"]:
 
 
 def _grams(
-    plan: Plan, batch: int, words: Words, x: Array, network: Network
+    plan: Plan, batch: int, key: Key, x: Array, network: Network
 ) -> Float[Array, "capacity n n"]:
-    n, run = x.shape[0], Run(plan, network, words, batch)
+    n, run = x.shape[0], start_run(plan, batch, key, network)
 
     def layer(h: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         covariance, grams = carry
@@ -85,7 +86,8 @@ def _grams(
         return gram, lax.dynamic_update_index_in_dim(grams, gram, h, 0)
 
     start = jnp.zeros((network.widths.shape[0], n, n), jnp.float64)
-    return lax.fori_loop(0, network.hidden, layer, (input_covariance(x), start))[1]
+    none = jnp.zeros_like(network.hidden)
+    return lax.fori_loop(none, network.hidden, layer, (input_covariance(x), start))[1]
 
 
 def input_covariance(x: Float[Array, "n d"]) -> Float[Array, "n n"]:
@@ -98,7 +100,8 @@ def neurons(
     run: Run, h: Array, root: Root, xi: Float[Array, "n b"], real: Bool[Array, "1 b"]
 ) -> tuple[Float[Array, "n b"], Float[Array, "n b"]]:
     """Return σ_w φ'(z)/√m and σ_w φ(z)/√m for z = Rᵀξ; zero at neurons that only fill a block."""
-    act, m = run.plan.activation, run.network.widths[h].astype(jnp.float64)
-    scale = (run.network.sigma_w / jnp.sqrt(m)).astype(run.plan.dtype)
-    z = matmul(root.factor.T.astype(run.plan.dtype), xi)
+    act, scale = run.plan.activation, run.scales[h]
+    z = lax.dot_general(
+        root.factor.astype(run.plan.dtype), xi, (((0,), (0,)), ((), ())), lax.Precision.HIGHEST
+    )
     return jnp.where(real, scale * act.prime(z), 0), jnp.where(real, scale * act(z), 0)

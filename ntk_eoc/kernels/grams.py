@@ -50,7 +50,8 @@ def _eliminate(
 ) -> tuple[Float[Array, "n n"], Float[Array, "n e"]]:
     """Eliminate G and apply the same row operations to `right`: (R, W right)."""
     n = gram.shape[0]
-    norm = jnp.sqrt(jnp.diagonal(gram))
+    square_norm = lax.slice(gram.reshape(-1), (0,), (n * n,), (n + 1,))  # the diagonal
+    norm = jnp.sqrt(square_norm)
     unit = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
     cosines = gram * unit[:, None] * unit[None, :]
     table = jnp.concatenate([cosines, right * unit[:, None]], axis=1)
@@ -64,7 +65,7 @@ def _eliminate(
         left = jnp.where(jnp.arange(n) == p, 0, left - row[:n] ** 2)
         return lax.dynamic_update_index_in_dim(rows, row, t, 0), left
 
-    start = (jnp.zeros_like(table), jnp.diagonal(cosines))
+    start = (jnp.zeros_like(table), square_norm * unit * unit)
     rows, _ = lax.fori_loop(0, n, step, start)
     return rows[:, :n] * norm[None, :], rows[:, n:]
 

@@ -17,6 +17,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.blocks import (
+    BIAS,
+    FRESH,
     MEMORY,
     Ensemble,
     Ensembles,
@@ -24,15 +26,14 @@ from ntk_eoc.kernels.blocks import (
     Plan,
     Run,
     columns,
+    kept,
     knowing_its_batch,
     over_blocks,
+    start_run,
 )
-from ntk_eoc.kernels.counter_normals import Words, fold, normals, stream_key
+from ntk_eoc.kernels.counter_normals import Key, normals, stream_key
 from ntk_eoc.kernels.forward_pass import input_covariance, neurons
 from ntk_eoc.kernels.grams import Root, gram_factor, gram_root, matmul, product, square
-
-# Streams of a layer, beside stream 0 of its neurons.
-BIAS, FRESH = 1, 2
 
 
 class Forward(NamedTuple):
@@ -126,23 +127,26 @@ def sample(
 
 
 def _sample(
-    plan: Plan, batch: int, words: Words, x: Array, network: Network
+    plan: Plan, batch: int, key: Key, x: Array, network: Network
 ) -> tuple[Float[Array, "copies n n k k"], Float[Array, "capacity"]]:
-    n, top, run = x.shape[0], network.hidden - 1, Run(plan, network, words, batch)
+    n, top, run = x.shape[0], network.hidden - 1, start_run(plan, batch, key, network)
 
-    def forward(h: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        done, covariance = _forward(run, h, carry[0])
+    def forward(h: Array, carry: tuple[Array, Root, Array]) -> tuple[Array, Root, Array]:
+        done, covariance = _forward(run, h, carry[0], h < top)
         side_by_side = jnp.concatenate(jax.tree.leaves(done), axis=1)
-        return covariance, lax.dynamic_update_index_in_dim(carry[1], side_by_side, h, 0)
+        stack = lax.dynamic_update_index_in_dim(carry[2], side_by_side, h, 0)
+        return covariance, done.root, stack
 
+    # The last hidden layer is there for its root alone: one more would be compiled once more.
     layers = network.widths.shape[0]
-    start = jnp.zeros((layers, n, 3 * n + columns(n, plan)), jnp.float64)
-    covariance, stack = lax.fori_loop(0, top, forward, (input_covariance(x), start))
+    stack = jnp.zeros((layers, n, 3 * n + columns(n, plan)), jnp.float64)
+    none = Root(*jnp.zeros((2, n, n), jnp.float64))
+    start = (input_covariance(x), none, stack)
+    covariance, root, stack = lax.fori_loop(jnp.zeros_like(top), network.hidden, forward, start)
 
-    root = gram_root(covariance)
     last, sums = _top(run, top, root)
     identity = jnp.eye(plan.k, dtype=jnp.float64)
-    kernels = last[None, :, :, None, None] * identity[None, None, None]
+    kernels = last[None, :, None, :, None] * identity[None, None, :, None, :]
     kernels = kernels + _term(plan, covariance, sums)
 
     def backward(i: Array, carry: Any) -> Any:
@@ -154,14 +158,19 @@ def _sample(
         return kernels, lax.dynamic_update_index_in_dim(ratios, ratio, h, 0), done.root, sums
 
     ratios = jnp.zeros(layers, jnp.float64)
-    kernels, ratios, *_ = lax.fori_loop(0, top, backward, (kernels, ratios, root, sums))
-    return kernels, ratios
+    kernels, ratios, *_ = lax.fori_loop(
+        jnp.zeros_like(top), top, backward, (kernels, ratios, root, sums)
+    )
+    return kernels.transpose(0, 1, 3, 2, 4), ratios
 
 
 def _forward(
-    run: Run, h: Array, covariance: Float[Array, "n n"]
+    run: Run, h: Array, covariance: Float[Array, "n n"], more: Array
 ) -> tuple[Forward, Float[Array, "n n"]]:
-    """Draw a layer's neurons: what the backward pass needs of it, and the next covariance."""
+    """Draw a layer's neurons: what the backward pass needs of it, and the next covariance.
+
+    If no `more` hidden layers follow, draw none of them, and return the same covariance.
+    """
     n, root = covariance.shape[0], gram_root(covariance)
     q = columns(n, run.plan)
 
@@ -169,9 +178,10 @@ def _forward(
         _, out = neurons(run, h, root, draws[:n], real)
         return square(out), product(out, draws[n:]).astype(jnp.float64)
 
-    gram, cross = over_blocks(run, h, n, n + q, visit)
-    cross = cross + run.network.sigma_b * _bias(run, h, q)
-    return Forward(covariance, root, cross), gram + run.network.sigma_b**2
+    gram, cross = over_blocks(run, h, n, n + q, visit, more)
+    cross = cross + run.network.sigma_b * kept(more, partial(_bias, run, h, q))
+    following = jnp.where(more, gram + run.network.sigma_b**2, covariance)
+    return Forward(covariance, root, cross), following
 
 
 def _top(run: Run, h: Array, root: Root) -> tuple[Float[Array, "n n"], Sums]:
@@ -225,7 +235,7 @@ def _backward(
 
 def _bias(run: Run, h: Array, q: int) -> Float[Array, "1 q"]:
     """Draw η of the bias coordinate of a layer's outputs."""
-    return normals(fold(run.words, h, BIAS), 1, 0, q, run.plan.dtype).astype(jnp.float64)
+    return normals(run.key(h, BIAS), 1, 0, q, run.plan.dtype).astype(jnp.float64)
 
 
 def _redrawn(run: Run, h: Array, sums: Sums) -> list[Float[Array, "n nk"]]:
@@ -233,8 +243,7 @@ def _redrawn(run: Run, h: Array, sums: Sums) -> list[Float[Array, "n nk"]]:
     (n, nk), copies = sums.seen.shape, run.plan.copies
     if copies == 1:
         return []
-    key = fold(run.words, h, FRESH)
-    fresh = normals(key, (copies - 1) * n, 0, nk, run.plan.dtype).astype(jnp.float64)
+    fresh = normals(run.key(h, FRESH), (copies - 1) * n, 0, nk, run.plan.dtype).astype(jnp.float64)
     grams = sums.gram.reshape(copies, nk, copies, nk)
     return [
         matmul(mine, gram_factor(grams[c, :, c]))
@@ -244,9 +253,9 @@ def _redrawn(run: Run, h: Array, sums: Sums) -> list[Float[Array, "n nk"]]:
 
 def _term(
     plan: Plan, covariance: Float[Array, "n n"], sums: Sums
-) -> Float[Array, "copies n n k k"]:
+) -> Float[Array, "copies n k n k"]:
     """(x_{k−1}·x'_{k−1}/m_{k−1} + σ_b²) δ_kᵀδ'_k of every copy."""
     n, c = covariance.shape[0], plan.copies
     blocks = sums.gram.reshape(c, n * plan.k, c, n * plan.k)
     own = jnp.stack([blocks[i, :, i] for i in range(c)]).reshape(c, n, plan.k, n, plan.k)
-    return covariance[None, :, :, None, None] * own.transpose(0, 1, 3, 2, 4)
+    return covariance[None, :, None, :, None] * own

@@ -59,4 +59,18 @@ def test_exact_the_extremes_are_finite_and_symmetric():
 
 def test_exact_a_key_of_any_kind(key):
     words = stream_key(jax.random.key(3, impl="rbg"))
-    assert [w.dtype for w in words] == [jnp.uint32] * 2
+    assert (words.dtype, words.shape) == (jnp.uint64, ())
+
+
+def test_exact_streams_are_those_of_their_numbers(key):
+    """All keys of a network in one call: its words are those of Threefry, the first on top."""
+    words = stream_key(key)
+    several = fold(words, jnp.arange(3)[None, :], jnp.arange(2)[:, None])
+    expected = np.asarray(jax.random.bits(key, (2,), jnp.uint32))
+    assert int(words) == (int(expected[0]) << 32) + int(expected[1])
+    for second in range(2):
+        for first in range(3):
+            assert int(several[second, first]) == int(fold(words, first, second))
+            count = jnp.array([first, second], jnp.uint32)
+            a, b = threefry_2x32(jnp.asarray(expected), count)
+            assert int(several[second, first]) == (int(a) << 32) + int(b)

@@ -123,6 +123,19 @@ def test_exact_one_program_serves_all_widths_depths_and_scales(key):
     assert after == programs
 
 
+def test_exact_a_role_encrypts_once(key):
+    """XLA does not repeat the generator in every kernel that uses a draw, and compile it as often.
+
+    Threefry rotates 20 times: for the keys of the layers, and for the bias and the neurons on the
+    way up, at the top and on the way down.
+    """
+    ensemble = sampled.ntk_ensemble(RELU, inputs(4, 3).astype(np.float32), (5, 4, 1))
+    leaves, tree = jax.tree.flatten(ensemble)
+    draw = quick(lambda key, leaves: sampled.draw_ntk(key, tree.unflatten(leaves)))
+    text = draw.lower(key, leaves).compile().as_text()
+    assert text.count(" shift-left(") <= 20 * 5 + 20
+
+
 @pytest.mark.timeout(60)  # the obvious sampler hangs in batches of 3,000 and more
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_within_error_law_and_mean_in_one_large_batch(dtype):
