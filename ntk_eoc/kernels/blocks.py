@@ -22,9 +22,11 @@ from ntk_eoc.eoc import Init, at_edge
 from ntk_eoc.kernels.counter_normals import Key, fold, normals
 
 MEMORY = 2**28
-# Gaussians in a block. On a CPU running a block costs a microsecond and drawing it a few, and all
-# that is made of it stays in the nearest cache; an accelerator wants longer ones.
-BLOCK = {"cpu": 2**12}
+# Gaussians in a block, and neurons at least. Each of the dozens of operations on a block costs some
+# microseconds to start, so that short blocks take up to four times as long; on a CPU, longer ones
+# leave the cache.
+BLOCK = {"cpu": 2**16}
+SHORTEST = 64
 LONG_BLOCK = 2**20
 # Up to this many hidden layers share one program, unless their n × n matrices are large.
 LAYERS = 32
@@ -216,7 +218,7 @@ def block_size(rows: int, n: int, plan: Plan, batch: int) -> int:
     """
     room = (plan.memory - _fixed_bytes(n, plan, 0)) // 2 // _neuron_bytes(n, plan)
     length = BLOCK.get(jax.default_backend(), LONG_BLOCK) // (rows * batch)
-    return min(max(length, 8, rows // 4), max(room, 1))
+    return min(max(length, SHORTEST, rows // 2), max(room, 1))
 
 
 def over_blocks(

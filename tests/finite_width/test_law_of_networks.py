@@ -21,7 +21,6 @@ import ntk_eoc as ne
 from ntk_eoc.finite_width import draws
 from ntk_eoc.finite_width.mean_shift import mean_shift_parts
 from ntk_eoc.finite_width.neurons import ERRORS
-from ntk_eoc.kernels import blocks
 from ntk_eoc.kernels.sampled import draw_ntk, ntk_ensemble
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -45,14 +44,6 @@ KINDS = [  # of pairs of entries K_ab and K_cd, (a, b, c, d)
     [(a, b, b, a) for a, b in APART],
 ]
 TOGETHER = 2000  # networks a call: one program serves every count
-BLOCK = 2**16  # Gaussians of a batch in a block: a third of the time of the default's short blocks
-
-
-@pytest.fixture(autouse=True, scope="module")
-def long_blocks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(blocks.BLOCK, "cpu", BLOCK)
-        yield
 
 
 def sample(init, x, widths, count, seed):
