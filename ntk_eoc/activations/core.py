@@ -78,7 +78,7 @@ class Activation:
         """Both duals, or None where one of them needs quadrature."""
         if self.dual is None or self.dual_prime is None:
             return None
-        return ClosedForm(self.dual, self.dual_prime)
+        return ClosedForm(self.dual, self.dual_prime, duals.TURNS.get(self.dual))
 
     def parallel(self, w2: float, b2: float, q1: Array, q2: Array) -> Array:
         """√(Σ₁Σ₂)(1 − ρ') that a layer Σ = w2 E[φ²] + b2 makes of angle 0; φ has a `dual`."""
@@ -112,6 +112,15 @@ class AbsLinear(Activation):
     def kappa(self) -> float:
         """κ_φ = (|a| + |b|)/√(a² + b²) in [1, √2]: the Lipschitz constant at the EOC ([C])."""
         return (abs(self.a) + abs(self.b)) / math.sqrt(self.second_moment)
+
+    @cached_property
+    def closed_form(self) -> ClosedForm:
+        """Both duals, and how they turn."""
+        assert self.dual is not None
+        assert self.dual_prime is not None
+        return ClosedForm(
+            self.dual, self.dual_prime, partial(duals.abs_linear_turn, self.a, self.b)
+        )
 
     @property
     def constants(self) -> Mapping[str, float]:

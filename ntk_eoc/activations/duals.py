@@ -16,6 +16,10 @@ from ntk_eoc.precision import geometric_mean
 
 Dual = Callable[[Array, Array, Array], Array]
 
+# sin θ − θ cos θ = Σ_{j>=1} (−1)^{j+1} 2j/(2j+1)! θ^{2j+1}, the last coefficient first.
+_SMALL = 0.6
+_SERIES = [(-1) ** (j + 1) * 2 * j / math.factorial(2 * j + 1) for j in range(9, 0, -1)]
+
 
 class ClosedForm(NamedTuple):
     """Both duals of an activation as formulas, of (q₁, q₂, δ).
@@ -23,10 +27,12 @@ class ClosedForm(NamedTuple):
     Attributes:
         dual: E[φ(√q₁ u) φ(√q₂ v)].
         dual_prime: E[φ'(√q₁ u) φ'(√q₂ v)].
+        turn: The dual at δ = 0 less that at δ <= 1, with all its digits, or None: it is integrated.
     """
 
     dual: Dual
     dual_prime: Dual
+    turn: Dual | None
 
 
 def parallel(dual: Dual, w2: float, b2: float, q1: Array, q2: Array) -> Array:
@@ -101,6 +107,19 @@ def abs_linear(a: float, b: float, q1: Array, q2: Array, delta: Array) -> Array:
 def abs_linear_prime(a: float, b: float, q1: Array, q2: Array, delta: Array) -> Array:
     """a² + b²(1 − 2θ/π), at every variance."""
     return a * a + b * b * (1 - (2 / math.pi) * _angle(delta)[0]) + 0 * (q1 + q2)
+
+
+def abs_linear_turn(a: float, b: float, q1: Array, q2: Array, delta: Array) -> Array:
+    """√(q₁q₂)(a²δ + b²(δ − (2/π)(sin θ − θ cos θ)))."""
+    theta, sine = _angle(delta)
+    small = theta < _SMALL
+    near = jnp.where(small, theta, 0.0)
+    series = 0 * near
+    for coefficient in _SERIES:
+        series = series * near**2 + coefficient
+    bracket = jnp.where(small, series * near**3, sine - theta * (1 - delta))
+    whole = (a * a + b * b) * delta - b * b * (2 / math.pi) * bracket
+    return geometric_mean(q1, q2) * whole
 
 
 def erf(q1: Array, q2: Array, delta: Array) -> Array:
@@ -199,8 +218,8 @@ def _quadratic_turn(q1: Array, q2: Array, delta: Array) -> Array:
     return 2 * geometric_mean(q1, q2) ** 2 * delta * (2 - delta)
 
 
-# The dual at δ = 0 less that at δ <= 1, with all its digits; of the duals where it is known.
-TURNS: dict[Callable[..., Array], Callable[[Array, Array, Array], Array]] = {
+# `ClosedForm.turn` of the duals where it is known.
+TURNS: dict[Callable[..., Array], Dual] = {
     erf: _erf_turn,
     sin: _sin_turn,
     cos: _cos_turn,

@@ -5,8 +5,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ntk_eoc.activations import Activation, ClosedForm
-from ntk_eoc.activations.duals import TURNS
+from ntk_eoc.activations import ClosedForm
 from ntk_eoc.kernels.angles import safe_sqrt
 from ntk_eoc.precision import geometric_mean
 
@@ -15,27 +14,25 @@ _NODES = 16
 _SHARPEST = 1e-3  # part of an angle below which E[φ'φ'] may vary as it likes
 
 
-def turn(
-    act: Activation, form: ClosedForm, q1: Array, q2: Array, delta: Array, eta: Array
-) -> Array:
+def turn(form: ClosedForm, q1: Array, q2: Array, delta: Array, eta: Array) -> Array:
     """Return E[φφ'] at angle 0 less that at the angle, by Price's theorem if that is small."""
     zero = 0 * delta
     theta = 2 * jnp.arcsin(safe_sqrt(jnp.minimum(delta, eta) / 2))
     small = (delta < 1) & (theta < _SMALL_ANGLE)
     near = (q1, q2, jnp.where(small, delta, 0.0))
-    if form.dual in TURNS:
-        integral = TURNS[form.dual](*near)
+    if form.turn is not None:
+        integral = form.turn(*near)
     else:
-        integral = _integrated(act, form, *near[:2], jnp.where(small, theta, 0.0))
+        integral = _integrated(form, *near[:2], jnp.where(small, theta, 0.0))
     difference = form.dual(q1, q2, zero) - form.dual(q1, q2, delta)
     return jnp.where(small, integral, difference)
 
 
-def _integrated(act: Activation, form: ClosedForm, q1: Array, q2: Array, theta: Array) -> Array:
+def _integrated(form: ClosedForm, q1: Array, q2: Array, theta: Array) -> Array:
     """√(q₁q₂) ∫_0^θ E[φ'φ'] sin τ dτ.
 
-    E[φ'φ'] varies on the scale s = √(1/q₁ + 1/q₂) near 0 where q is large, unless φ has no scale:
-    with τ = s sinh t it is smooth in t.
+    E[φ'φ'] varies on the scale s = √(1/q₁ + 1/q₂) near 0 where q is large: with τ = s sinh t it is
+    smooth in t.
     """
     positive = theta > 0
     least = _SHARPEST * jnp.where(positive, theta, 1.0)
@@ -46,8 +43,6 @@ def _integrated(act: Activation, form: ClosedForm, q1: Array, q2: Array, theta: 
         x, w = of
         t = length * x
         tau, stretch = scale * jnp.sinh(t), length * jnp.cosh(t) * scale
-        if act.second_moment is not None:
-            tau, stretch = theta * x, theta
         at = 2 * jnp.sin(tau / 2) ** 2
         return total + w * stretch * form.dual_prime(q1, q2, at) * jnp.sin(tau), None
 

@@ -135,7 +135,7 @@ def _by_closed_form(form: ClosedForm, init: Init, of: Spread, parity: int) -> La
         root = geometric_mean(one.image, two.image)
         _, delta, eta = acute(parity, pairs)
         start = act.parallel(init.sigma_w**2, init.sigma_b**2, q1, q2)
-        turned = turn(act, form, q1, q2, delta, eta)
+        turned = turn(form, q1, q2, delta, eta)
         near = (start + of.w2 * turned) / root
         gap = (jnp.sqrt(one.image) - jnp.sqrt(two.image)) ** 2 / 2 / root
         # Of variances so far apart the difference of squares is all rounding.

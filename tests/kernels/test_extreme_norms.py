@@ -53,7 +53,17 @@ def _gelu_prime(q1, q2, c):
     return both + c * (1 / (1 + q1) + 1 / (1 + q2) + 1 / det) / (2 * mp.pi * mp.sqrt(det))
 
 
+def _abs_linear(a, b, q1, q2, c):
+    root = mp.sqrt(q1 * q2)
+    theta = mp.acos(c / root)
+    return a * a * c + b * b * (c + 2 / mp.pi * (root * mp.sin(theta) - theta * c))
+
+
 FORMS = {
+    "relu": (
+        functools.partial(duals.abs_linear, 0.5, 0.5),
+        functools.partial(_abs_linear, 0.5, 0.5),
+    ),
     "erf": (duals.erf, _erf),
     "erf_prime": (duals.erf_prime, _erf_prime),
     "gelu": (duals.gelu, _gelu),
@@ -80,14 +90,14 @@ def test_agrees_closed_forms_with_mpmath_at_any_variances(name):
             assert off <= 8e-16 * own[a] * own[b] + mp.mpf(1e-290), (a, b, d)
 
 
-@pytest.mark.parametrize("name", ["erf", "gelu", "sin", "cos"])
+@pytest.mark.parametrize("name", ["relu", "erf", "gelu", "sin", "cos"])
 def test_agrees_differences_of_closed_forms_with_mpmath_at_any_variances(name):
     """The dual at angle 0 less that at a small angle, relatively."""
     variances, deltas = VARIANCES[1:-1], [1e-25, 1e-8, 1e-4, 4.9e-3]
     q1, q2, delta = (x.ravel() for x in np.meshgrid(variances, variances, deltas))
     act = ne.activation(name)
     assert act.closed_form is not None
-    found = turn(act, act.closed_form, *map(jnp.asarray, (q1, q2, delta, 2 - delta)))
+    found = turn(act.closed_form, *map(jnp.asarray, (q1, q2, delta, 2 - delta)))
     with mp.workdps(320):
         for a, b, d, value in zip(q1, q2, delta, found, strict=True):
             exact = exactly(FORMS[name][1], a, b, 0.0) - exactly(FORMS[name][1], a, b, d)
