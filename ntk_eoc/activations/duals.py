@@ -27,7 +27,8 @@ class ClosedForm(NamedTuple):
     Attributes:
         dual: E[φ(√q₁ u) φ(√q₂ v)].
         dual_prime: E[φ'(√q₁ u) φ'(√q₂ v)].
-        turn: The dual at δ = 0 less that at δ <= 1, with all its digits, or None: it is integrated.
+        turn: The dual at δ = 0 less that at an angle below 0.1, with all its digits, or None: it is
+            integrated.
     """
 
     dual: Dual
@@ -218,6 +219,29 @@ def _quadratic_turn(q1: Array, q2: Array, delta: Array) -> Array:
     return 2 * geometric_mean(q1, q2) ** 2 * delta * (2 - delta)
 
 
+def _gelu_turn(q1: Array, q2: Array, delta: Array) -> Array:
+    """With C, S the correlation and sine of `_shrink`, C₀, S₀ those at δ = 0, e = δ(2 − δ) and
+    sin ψ = C₀S − S₀C: √(q₁q₂)/2π times 2π δ E[ΦΦ]₀ + (1 − δ)(ψ − sin ψ) +
+    C₀ (δ((1 − δ)S₀ − C₀²e/(S + S₀)) + p₁p₂ (e/S)(1 + C₀²/(S₀(S + S₀)))). The first part outweighs
+    the negative one.
+    """
+    start, end = _shrink(q1, q2, 0 * delta), _shrink(q1, q2, delta)
+    both, square, e = end.sine + start.sine, start.cosine**2, delta * (2 - delta)
+    turned = start.cosine * (square * e / both + start.sine * delta)  # sin ψ
+    rest = delta * ((1 - delta) * start.sine - square * e / both)
+    noise = start.p1 * start.p2 * (e / end.sine) * (1 + square / (start.sine * both))
+    whole = 2 * math.pi * delta * _both_positive(start) + start.cosine * (rest + noise)
+    return geometric_mean(q1, q2) / (2 * math.pi) * (whole + (1 - delta) * _arc_less_sine(turned))
+
+
+def _arc_less_sine(s: Array) -> Array:
+    """Return arcsin s − s by its series, to 1e-16 s² for |s| <= 0.1."""
+    total, square = 0 * s, s * s
+    for k in range(7, 0, -1):
+        total = total * square + math.comb(2 * k, k) / (4**k * (2 * k + 1))
+    return total * square * s
+
+
 # `ClosedForm.turn` of the duals where it is known.
 TURNS: dict[Callable[..., Array], Dual] = {
     erf: _erf_turn,
@@ -225,4 +249,5 @@ TURNS: dict[Callable[..., Array], Dual] = {
     cos: _cos_turn,
     exp: _exp_turn,
     quadratic: _quadratic_turn,
+    gelu: _gelu_turn,
 }
