@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from ntk_eoc.activations import Activation, ClosedForm
 from ntk_eoc.eoc import Init
 from ntk_eoc.gaussian import ActivationError, Panels
+from ntk_eoc.gaussian.evaluate import evaluator
 from ntk_eoc.gaussian.panels import parity_of, plan_for_any
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, moments
 from ntk_eoc.gaussian.triples import Triples, integrate
@@ -61,8 +62,12 @@ Rows = tuple[Array, Array]  # variances and their relative errors
 LayerOf = Callable[[Rows, Rows, Pairs], tuple[Side, Side, Array, Duals]]
 
 
+Alive = tuple[Array, Array]  # which inputs are not carried to 0 by every layer, [n1] and [n2]
+
+
 @jax.jit
-def _start(x1: Array, x2: Array) -> Limit:
+def _start(x1: Array, x2: Array, moved: Array) -> tuple[Limit, Alive]:
+    """The first layer; `moved`: whether a next one moves 0."""
     delta, eta, size = all_angles(x1, x2)
     (q1, error1), (q2, error2) = (_variances(x) for x in (x1, x2))
     least = lax.stop_gradient(jnp.minimum(delta, eta))
@@ -70,7 +75,17 @@ def _start(x1: Array, x2: Array) -> Limit:
     rounding = 4 * float(jnp.finfo(delta.dtype).eps)
     error = rounding * lax.stop_gradient(geometric_mean(q1[:, None], q2[None, :]))
     pairs = Pairs(delta, eta, rounding * least, kernel, error)
-    return Limit(q1, q2, error1, error2, pairs)
+    # Inputs that stay 0 have a variance that occurs: what comes of it is not used.
+    largest = lax.stop_gradient(jnp.maximum(jnp.max(q1), jnp.max(q2)))
+    one, two = ((x != 0).any(1) | moved for x in (x1, x2))
+    q1, q2 = jnp.where(one, q1, largest), jnp.where(two, q2, largest)
+    return Limit(q1, q2, error1, error2, pairs), (one, two)
+
+
+def _moves(init: Init) -> Array:
+    """Whether a layer moves the input 0."""
+    leaves = bool(evaluator(init.activation)(np.zeros(1))[0][0] != 0)
+    return leaves | (jnp.asarray(init.sigma_b) != 0)
 
 
 def _variances(x: Array) -> Rows:
@@ -83,24 +98,8 @@ def _variances(x: Array) -> Rows:
     return jnp.maximum(square, tiny), jnp.where(lost, 1.0, rounding).astype(x.dtype)
 
 
-def _alive(init: Init, x1: Array, x2: Array) -> tuple[Array, Array]:
-    """Which inputs are not carried to 0 by every layer, [n1] and [n2]."""
-    with jax.ensure_compile_time_eval():
-        leaves = bool(init.activation(jnp.zeros(1))[0] != 0)
-    moved = leaves | (jnp.asarray(init.sigma_b) != 0)
-    one, two = ((x != 0).any(1) | moved for x in (x1, x2))
-    return one, two
-
-
-def _without_zeros(start: Limit, alive: tuple[Array, Array]) -> Limit:
-    """Let inputs that stay 0 have a variance that occurs: what comes of it is not used."""
-    q1, q2 = start.q1, start.q2
-    largest = lax.stop_gradient(jnp.maximum(jnp.max(q1), jnp.max(q2)))
-    one, two = (jnp.where(a, q, largest) for a, q in zip(alive, (q1, q2), strict=True))
-    return start._replace(q1=one, q2=two)
-
-
-def _zeros_again(limit: Limit, alive: tuple[Array, Array]) -> Limit:
+@jax.jit
+def _zeros_again(limit: Limit, alive: Alive) -> Limit:
     one, two = alive
     both = one[:, None] & two[None, :]
     pairs = Pairs(*(jnp.where(both, x, 0) for x in limit.pairs))
@@ -259,8 +258,7 @@ def dual_recursion(
     """
     act, same = init.activation, x1 is x2
     if act.closed_form is not None:
-        alive = _alive(init, x1, x2)
-        start = _without_zeros(_start(x1, x2), alive)
+        start, alive = _start(x1, x2, _moves(init))
         rule = _Rule(_by_closed_form, act.closed_form, parity_of(act))
         if is_traced(*start.pairs):
             return _zeros_again(_static(init, rule, start, depth - 1), alive)
@@ -269,8 +267,7 @@ def dual_recursion(
     tolerance = SAME if x1.dtype == jnp.float64 else 16 * float(jnp.finfo(x1.dtype).eps)
     panels = plan_for_any(act)
     _refuse_steps(act, panels)
-    alive = _alive(init, x1, x2)
-    start = _without_zeros(_start(x1.astype(jnp.float64), x2.astype(jnp.float64)), alive)
+    start, alive = _start(x1.astype(jnp.float64), x2.astype(jnp.float64), _moves(init))
     if is_traced(*start.pairs):
         rule = _Rule(_by_two_rules, panels, panels.parity)
         return _zeros_again(_static(init, rule, start, depth - 1), alive)

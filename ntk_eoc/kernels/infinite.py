@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -127,30 +127,47 @@ def _switch(init: Init, x1: Array, x2: Array) -> AbstractContextManager[Any]:
     return jax.enable_x64(True)
 
 
+class _Judged(NamedTuple):
+    """The values, NaN where the relative error is too large, and of all: what is wrong."""
+
+    value: Array
+    finite: Array
+    good: Array
+    worst: Array
+
+
+@jax.jit
+def _judged(q1: Array, q2: Array, of: Integral, allowed: ArrayLike) -> _Judged:
+    scale = jnp.abs(of.value) + geometric_mean(q1[:, None], q2[None, :])
+    finite = jnp.isfinite(of.value)
+    good = finite & ((of.error <= allowed * scale) | jnp.isinf(allowed))
+    worst = jnp.max(jnp.where(good, 0.0, of.error / scale))
+    return _Judged(jnp.where(good, of.value, jnp.nan), finite.all(), good.all(), worst)
+
+
 def _tolerable(init: Init, limit: Limit, of: Integral, dtype: Any) -> Array:
     """What was computed, if its error is tolerable; else an error, or NaN under a trace.
 
     Closed forms are right to some roundings a layer, and pass where they do not overflow.
     """
-    scale = jnp.abs(of.value) + geometric_mean(limit.q1[:, None], limit.q2[None, :])
-    good = of.error <= math.sqrt(float(jnp.finfo(dtype).eps)) * scale
-    finite = jnp.isfinite(of.value)
-    good = finite & (good | (init.activation.closed_form is not None))
-    if is_traced(good):
-        return jnp.where(good, of.value, jnp.nan).astype(dtype)
-    if not bool(finite.all()):
+    allowed = math.sqrt(float(jnp.finfo(dtype).eps))
+    if init.activation.closed_form is not None:
+        allowed = math.inf
+    found = _judged(limit.q1, limit.q2, of, allowed)
+    if is_traced(found.good):
+        return found.value.astype(dtype)
+    if not bool(found.finite):
         raise ActivationError(
             f"the limit kernel of {init.activation.name!r} must stay in the range of "
             f"{of.value.dtype} in every layer, but does not here: scale the inputs, `sigma_w` or "
             f"`sigma_b`."
         )
-    if not bool(good.all()):
-        worst = float(jnp.max(jnp.where(good, 0.0, of.error / scale)))
+    if not bool(found.good):
         raise ActivationError(
             f"the limit kernel of {init.activation.name!r} cannot be computed here: its relative "
-            f"error may be {worst:.1e} (`ntk_infinite_with_error` returns both)."
+            f"error may be {float(found.worst):.1e} (`ntk_infinite_with_error` returns both)."
         )
-    return of.value.astype(dtype)
+    return found.value.astype(dtype)
 
 
 def ntk_infinite(
