@@ -239,7 +239,9 @@ def test_within_error_erf_by_quadrature_at_large_norms(size):
         )
     exact = np.array([[diagonal, cross], [cross, diagonal]])
     assert (np.abs(found.value - exact) <= 10 * np.asarray(found.error) + 1e-12 * exact).all()
-    assert (found.error <= 1e-6 * exact).all()
+    # At 1e15 the entry off the diagonal is 1e-12 of the scale: lost, and said to be.
+    small = np.asarray(found.error) <= 1e-6 * exact
+    assert small.all() if size < 1e15 else np.diag(small).all() and not small[0, 1]
 
 
 @pytest.mark.slow
