@@ -16,9 +16,10 @@ from ntk_eoc.precision import geometric_mean
 
 Dual = Callable[[Array, Array, Array], Array]
 
-# sin θ − θ cos θ = Σ_{j>=1} (−1)^{j+1} 2j/(2j+1)! θ^{2j+1}, the last coefficient first.
-_SMALL = 0.6
-_SERIES = [(-1) ** (j + 1) * 2 * j / math.factorial(2 * j + 1) for j in range(9, 0, -1)]
+# sin θ − θ cos θ = Σ_{j>=1} (−1)^{j+1} 2j/(2j+1)! θ^{2j+1}, the last coefficient first; enough
+# terms for θ < 0.6 in float64.
+SMALL = 0.6
+SERIES = [(-1) ** (j + 1) * 2 * j / math.factorial(2 * j + 1) for j in range(9, 0, -1)]
 
 
 class ClosedForm(NamedTuple):
@@ -113,10 +114,10 @@ def abs_linear_prime(a: float, b: float, q1: Array, q2: Array, delta: Array) -> 
 def abs_linear_turn(a: float, b: float, q1: Array, q2: Array, delta: Array) -> Array:
     """√(q₁q₂)(a²δ + b²(δ − (2/π)(sin θ − θ cos θ)))."""
     theta, sine = _angle(delta)
-    small = theta < _SMALL
+    small = theta < SMALL
     near = jnp.where(small, theta, 0.0)
     series = 0 * near
-    for coefficient in _SERIES:
+    for coefficient in SERIES:
         series = series * near**2 + coefficient
     bracket = jnp.where(small, series * near**3, sine - theta * (1 - delta))
     whole = (a * a + b * b) * delta - b * b * (2 / math.pi) * bracket

@@ -14,11 +14,11 @@ from jax import lax
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
+from ntk_eoc.activations.duals import SERIES, SMALL
+
 Vector = NDArray[np.float64]
 
 _TWO_OVER_PI = 2 / math.pi
-# sin e − e cos e = Σ_{j>=1} (−1)^{j+1} 2j/(2j+1)! e^{2j+1}; enough terms for e < 0.6 in float64.
-_SERIES = [(-1) ** (j + 1) * 2 * j / math.factorial(2 * j + 1) for j in range(1, 10)]
 
 
 class AngularState(NamedTuple):
@@ -41,10 +41,10 @@ def _arc(xp: Any, least: Any) -> tuple[Any, Any]:
     # The derivative of the root at 0 is 0 here, not ∞.
     root = xp.where(half > 0, xp.sqrt(xp.where(half > 0, half, 1 + 0 * half)), 0 * half)
     e = 2 * xp.arcsin(xp.minimum(root, 0.75))
-    small = e < 0.6
+    small = e < SMALL
     e_small = xp.where(small, e, 0 * e)
     square, series = e_small * e_small, 0 * e
-    for coefficient in reversed(_SERIES):
+    for coefficient in SERIES:
         series = series * square + coefficient
     return e, xp.where(small, series * square * e_small, xp.sin(e) - e * (1 - least))
 
