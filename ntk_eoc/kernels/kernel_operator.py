@@ -176,6 +176,11 @@ def _block(points: Points, start: Array | int, size: int) -> Points:
     return jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, size), points)
 
 
+def _beyond(rows: Array, columns: Array, n1: int, n2: int) -> Array:
+    """Pairs of what only fills a tile: they count as one point, hence are not refined."""
+    return (rows >= n1)[:, None] | (columns >= n2)[None, :]
+
+
 def _times(values: Array, v: Array) -> Array:
     dtype = jnp.promote_types(values.dtype, v.dtype)
     return jnp.matmul(values.astype(dtype), v.astype(dtype), precision=lax.Precision.HIGHEST)
@@ -183,10 +188,8 @@ def _times(values: Array, v: Array) -> Array:
 
 def _one_tile(operator: KernelOperator, i: Array, j: Array) -> Array:
     """The tile of first row i and first column j; on the diagonal symmetric to the last bit."""
-    a = jnp.arange(operator.size)
-    same = (i + a)[:, None] == (j + a)[None, :]
-    # What only fills a tile counts as one point: its copies are no close pairs to be refined.
-    same = same | (i + a >= operator.n)[:, None] | (j + a >= operator.n)[None, :]
+    a, b = (start + jnp.arange(operator.size) for start in (i, j))
+    same = _beyond(a, b, operator.n, operator.n) | (a[:, None] == b[None, :])
     p, q = (_block(operator.points, start, operator.size) for start in (i, j))
     values = operator.tile(operator.params, p, q, same)
     return lax.cond(i == j, mirror, lambda values: values, values)
@@ -263,7 +266,8 @@ def _columns(operator: KernelOperator, indices: Array) -> Array:
     those = jax.tree.map(lambda a: a[indices], operator.points)
 
     def rows(i: Array) -> Array:
-        same = (i + jnp.arange(operator.size))[:, None] == indices[None, :]
+        a = i + jnp.arange(operator.size)
+        same = _beyond(a, indices, operator.n, operator.n) | (a[:, None] == indices[None, :])
         block = _block(operator.points, i, operator.size)
         return operator.tile(operator.params, block, those, same)
 
@@ -283,8 +287,8 @@ def _rectangle(operator: KernelOperator, x: Array, v: Array) -> Array:
 
         def step(t: Array, out: Array) -> Array:
             q = _block(operator.points, t * size, size)
-            beyond = jnp.broadcast_to(t * size + jnp.arange(size) >= n, (own, size))
-            values = operator.tile(operator.params, p, q, beyond)
+            filled = _beyond(i + jnp.arange(own), t * size + jnp.arange(size), x.shape[0], n)
+            values = operator.tile(operator.params, p, q, filled)
             return out + _times(values, lax.dynamic_slice_in_dim(v, t * size, size))
 
         dtype = jnp.promote_types(operator.dtype, v.dtype)

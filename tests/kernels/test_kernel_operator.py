@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ntk_eoc as ne
+from ntk_eoc.kernels import kernel_operator, pair_tiles
 from ntk_eoc.kernels.kernel_operator import product
 from ntk_eoc.spectra import lanczos
 from ntk_eoc.training.ridge import ridge_regression
@@ -32,6 +33,31 @@ def test_agrees_with_the_dense_matrix(init, one_norm):
         operator.columns(np.array([3, 580])), dense[:, np.array([3, 580])], atol=1e-10 * scale
     )
     np.testing.assert_allclose(operator.rectangle(x_test, v), cross @ v, atol=1e-8 * scale)
+
+
+def test_exact_copies_that_fill_a_tile_are_not_refined(monkeypatch):
+    """They lie near-parallel to one another: half a tile of them took 60 sorts a product."""
+    plain, found = pair_tiles._refine, []
+
+    def counting(p, q, least, todo):
+        jax.debug.callback(lambda some: found.append(int(some.sum())), todo)
+        return plain(p, q, least, todo)
+
+    monkeypatch.setattr(pair_tiles, "_refine", counting)
+    monkeypatch.setattr(kernel_operator, "TILE", 17)
+    x = jax.random.normal(jax.random.key(0), (35, 9))
+    x_test = jnp.concatenate([x[:17], x[-1:]])
+    operator = ne.kernel_operator("relu", x, 3)
+    for what, (call, close) in {
+        "product": (lambda: operator @ x, 0),
+        "columns": (lambda: operator.columns(np.array([3, 34])), 0),
+        "rectangle": (lambda: operator.rectangle(x_test, x), 18),  # one each, that are in X
+    }.items():
+        found.clear()
+        jax.block_until_ready(call())
+        jax.effects_barrier()
+        assert found, what
+        assert sum(found) == close, what
 
 
 def test_agrees_ridge_with_the_dense_solution():
