@@ -1,15 +1,18 @@
 """K∞ by its products: one product beside its bare tiles, ridge regression, density by Lanczos.
 
-    python benchmarks/products.py [product] [ridge] [density]
+    python benchmarks/products.py [product] [ridge] [density] [workers]
 
 "product": K∞ V at n = 60,000, d = 784, depth 10, ReLU, float32, 10 vectors, beside what its tiles
 cannot avoid: one n × d × n product, one elementwise arccos, one product with V, on one triangle;
 and the peak memory. "ridge": 20,000 points to 1e-6, and 5,000 beside the dense solution.
-"density": shares of eigenvalues at n = 5,000 beside the dense ones. All three unless named.
+"density": shares of eigenvalues at n = 5,000 beside the dense ones. "workers": peak memory of two
+Dask workers that store K∞, beside one tile of it and their limit. All four unless named.
 """
 
+import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -127,9 +130,51 @@ def density(n: int = 5000, steps: int = 60, probes: int = 10) -> None:
     )
 
 
+def peak_memory() -> float:
+    """The peak of this process in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def workers() -> None:
+    """Above its limit Dask stops a worker, below 80 % of it (the default) it pauses none."""
+    from distributed import Client, LocalCluster
+
+    print("φ, dtype, rows of a tile: its MiB | limit, MiB | peaks, MiB | grown by, tiles")
+    for name, dtype, chunks, limit in (
+        ("relu", "float64", 2048, 1024),
+        ("relu", "float64", 4096, 2048),
+        ("relu", "float32", 4096, 2048),
+        ("tanh", "float64", 2048, 2048),
+    ):
+        x = np.random.default_rng(0).standard_normal((3 * chunks, 16)).astype(dtype)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            LocalCluster(
+                n_workers=2,
+                threads_per_worker=1,
+                memory_limit=f"{limit}MiB",
+                dashboard_address=None,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            init = ne.Init(ne.activation(name), 1.5, 0.1)
+            small = ne.dask_kernel(init, x[:64], 5, chunks=16)
+            client.compute(small).result()
+            start, pids = client.run(peak_memory), client.run(os.getpid)
+            ne.store_kernel(ne.dask_kernel(init, x, 5, chunks=chunks), f"{folder}/kernel.zarr")
+            peaks = client.run(peak_memory)
+            kept = pids == client.run(os.getpid)
+        tile = chunks**2 * np.dtype(dtype).itemsize / 2**20
+        both = ", ".join(f"{peaks[w]:.0f}" for w in peaks)
+        grown = ", ".join(f"{(peaks[w] - start.get(w, 0)) / tile:.1f}" for w in peaks)
+        word = "" if kept else "; a worker was stopped"
+        row = f"{name}, {dtype}, {chunks}: {tile:.0f} | {limit} | {both} | {grown}{word}"
+        print(row, flush=True)
+
+
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
-    parts = {"product": one_product, "ridge": ridge, "density": density}
+    parts = {"product": one_product, "ridge": ridge, "density": density, "workers": workers}
     for name in [word for word in sys.argv[1:] if word in parts] or parts:
         parts[name]()
 
