@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ntk_eoc.activations import Activation
-from ntk_eoc.gaussian import plan, series
+from ntk_eoc.gaussian import expansion, plan
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]  # value, gradient and Hessian of pairs [t]
 
@@ -67,14 +67,13 @@ def _coefficients(act: Activation, variances: tuple[float, ...]) -> Coefficients
     """As many as fall to nothing, or 2,048 of a φ with a kink."""
     q = np.array(variances)
     panels = plan(act, float(q.max()))
-    for terms in series.TERMS:
-        found = series.expand(act, panels, terms, jnp.asarray(q))
-        value, mean = np.asarray(found.values), np.asarray(found.mean)
+    for terms in expansion.TERMS:
+        orders, found = expansion.expand(act, panels, terms, jnp.asarray(q))
+        value, mean = np.vstack([found.linear[None], found.values]), np.asarray(found.mean)
         largest = np.abs(value).max(axis=1)
         if largest[-len(value) // 4 :].max() <= _SMALL * largest.max():
             break
-    first, stride = series.orders_of(panels.parity)
-    order = first + stride * np.arange(len(value))
+    order = np.append(1, orders.of(len(value) - 1))
     of_value, of_slope = np.zeros((2, q.size, order[-1] + 1))
     of_value[:, 0], of_value[:, order] = mean, value.T
     of_slope[:, order - 1] = value.T * np.sqrt(order / q[:, None])

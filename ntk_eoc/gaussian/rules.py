@@ -39,10 +39,14 @@ def nodes(edges: Array, n: int) -> tuple[Array, Array]:
 
     The node axes come first: XLA on a CPU vectorises a sum over leading axes only.
     """
-    x, w = _legendre(n)
     edges = jax.lax.optimization_barrier(edges)
-    half = (edges[1:, None] - edges[:-1, None]) / 2
-    middle = (edges[1:, None] + edges[:-1, None]) / 2
+    return nodes_between(edges[:-1], edges[1:], n)
+
+
+def nodes_between(start: Array, end: Array, n: int) -> tuple[Array, Array]:
+    """Return the same of panels of ends [p, *s]."""
+    x, w = _legendre(n)
+    half, middle = (end - start)[:, None] / 2, (end + start)[:, None] / 2
     shape = (1, n) + (1,) * (half.ndim - 2)
     z = middle + half * jnp.asarray(x.reshape(shape), half.dtype)
     return z, half * jnp.asarray(w.reshape(shape), half.dtype) * _weight(z)

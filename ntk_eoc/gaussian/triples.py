@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ntk_eoc.activations import Activation
-from ntk_eoc.gaussian import series
+from ntk_eoc.gaussian import expansion, series
 from ntk_eoc.gaussian.panels import Panels, level, plan
 from ntk_eoc.gaussian.rules import (
     COARSE,
@@ -159,20 +159,21 @@ def _by_series(
     """The same of "value" or "slope", by power series in ρ."""
     count = triples.q1.size
     q, where = np.unique(np.concatenate([triples.q1, triples.q2]), return_inverse=True)
-    known = jax.tree.map(np.asarray, series.expand(act, panels, terms, jnp.asarray(q)))
+    orders, found = expansion.expand(act, panels, terms, jnp.asarray(q))
+    known = jax.tree.map(np.asarray, found)
     weight = np.sqrt(np.maximum(known.square, 1e-300))
     blocks = -(-count // SERIES_BLOCK)
     padded = [np.pad(x, (0, blocks * SERIES_BLOCK - count), mode="edge")
               for x in (where[:count], where[count:], triples.delta, triples.eta)]  # fmt: skip
 
     def rows(j: np.ndarray) -> series.Rows:
-        taken = series.Expansion(*(jnp.asarray(x[..., j]) for x in known))
+        taken = expansion.Expansion(*(jnp.asarray(x[..., j]) for x in known))
         return series.Rows(jnp.asarray(q[j]), jnp.asarray(1 / weight[j]), taken)
 
     def block(i: int) -> np.ndarray:
         first, second, delta, eta = (x[i * SERIES_BLOCK : (i + 1) * SERIES_BLOCK] for x in padded)
         angle = jnp.asarray(delta), jnp.asarray(eta)
-        found = series.by_series(panels.parity, rows(first), rows(second), *angle)
+        found = series.by_series(orders, rows(first), rows(second), *angle)
         values, errors = (np.asarray(x) for x in found)
         if of == "slope":
             scale = np.sqrt(known.slope[first]) * np.sqrt(known.slope[second])
@@ -189,7 +190,7 @@ def _found(act: Activation, of: Kind, panels: Panels, triples: Triples, agree: f
     """The same, of a smooth φ by series where they reach, and else by rules."""
     left = np.arange(triples.q1.size)
     found = np.zeros((3, 2 if of == "layer" else 1, left.size))
-    for terms in series.TERMS[:2] if of != "layer" and not panels.kinks else ():
+    for terms in expansion.TERMS[:2] if of != "layer" and not panels.kinks else ():
         found[..., left] = _by_series(act, of, panels, terms, _take(triples, left))
         left = np.flatnonzero(~(found[1, 0] <= agree * found[2, 0]))
         if left.size == 0:

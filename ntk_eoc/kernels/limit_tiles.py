@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from ntk_eoc.kernels.limit_layer import Pairs
@@ -48,7 +47,7 @@ def over_tiles(tiles: Tiles, pairs: Pairs, job: Job) -> None:
 
     def run(start: tuple[int, int]) -> None:
         where = tiles.slices(start)
-        found = job(where, Pairs(*(jnp.asarray(x[where]) for x in pairs)))
+        found = job(where, Pairs(*(x[where] for x in pairs)))
         for old, new in zip(pairs, found, strict=True):
             old[where] = np.asarray(new)
 

@@ -21,6 +21,7 @@ from ntk_eoc.activations import Activation
 from ntk_eoc.eoc import Init
 from ntk_eoc.eoc.moments import activation_moments
 from ntk_eoc.gaussian import Panels, plan, series, table
+from ntk_eoc.gaussian.expansion import TERMS, Expansion, Orders, expand
 from ntk_eoc.gaussian.rules import ROUNDING
 from ntk_eoc.gaussian.triples import Triples, integrate_all
 from ntk_eoc.kernels.limit_layer import (
@@ -104,7 +105,7 @@ def _layer(init: Init, sides: list[np.ndarray]) -> Layer:
 
 def _columns(side: Side, where: slice, axis: int) -> Side:
     shape = (-1, 1) if axis == 0 else (1, -1)
-    return Side(*(jnp.asarray(x[where]).reshape(shape) for x in side))
+    return Side(*(x[where].reshape(shape) for x in side))
 
 
 @partial(jax.jit, static_argnums=1)
@@ -145,20 +146,17 @@ def _by_table(
         # At angle 0 the moments say it, also where the table ends before the last angles.
         slope = jnp.where(delta == 0, scale, slope)
         of_table = jnp.where(delta == 0, ROUNDING * scale, known.error)
-        slope_error = of_table + (1 + rough) * scale * off
-        found = (
-            jnp.stack([gap, slope]),
-            jnp.stack([error, jnp.broadcast_to(slope_error, gap.shape)]),
-        )
+        slope_error = jnp.broadcast_to(of_table + (1 + rough) * scale * off, gap.shape)
+        found = jnp.stack([gap, slope]), jnp.stack([error, slope_error])
         return _advance(of, parity, rough, one, two, found, pairs)
 
     return lax.fori_loop(0, count, layer, pairs)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 1))
 def _series(
-    parity: int, of: Spread, one: Side, two: Side,
-    expansions: tuple[series.Expansion, series.Expansion], pairs: Pairs,
+    parity: int, orders: Orders, of: Spread, one: Side, two: Side,
+    expansions: tuple[Expansion, Expansion], pairs: Pairs,
 ) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
     """Integrals by the series, their errors, the pairs it does not reach, and the angles asked."""
     _, delta, eta = acute(parity, pairs)
@@ -166,24 +164,30 @@ def _series(
         series.Rows(side.q, _weights(of, side), e)
         for side, e in zip((one, two), expansions, strict=True)
     )
-    values, errors = series.by_series(parity, *rows, delta, eta)
+    values, errors = series.by_series(orders, *rows, delta, eta)
     near = values[0] + bias_gap(of, one, two)
     left = errors[1] > RESOLVED * geometric_mean(one.slope, two.slope)
     left = left | (errors[0] > GAP_RESOLVED * near + 1e-30)
     return values, errors, left, delta, eta
 
 
-def _expansions(act: Activation, layer: Layer, pairs: Pairs, same: bool) -> series.Expansion:
+def _expansions(
+    act: Activation, layer: Layer, pairs: Pairs, same: bool
+) -> tuple[Orders, Expansion]:
     """As many terms as leave few pairs, for all rows and columns."""
     q = layer.sides[0].q if same else layer.q
     least = np.minimum(pairs.delta, pairs.eta)
     rate = -np.log1p(-np.minimum(least, 1 - 1e-16))[least > 0]
     scale = max(float(np.median(np.concatenate([s.slope for s in layer.sides]))), 1e-300)
-    for terms in series.TERMS:
-        found = series.expand(act, layer.panels, terms, jnp.asarray(q))
-        lost = float(jnp.max(found.tail)) / scale
-        left = np.mean(terms * rate < np.log(max(lost, 1e-300) / RESOLVED)) if rate.size else 0.0
-        if left <= FEW:
+    largest = np.sort(q)[-8:]  # they tell at once where the terms are too few
+    for terms in TERMS:
+        for some in (largest, q):
+            orders, found = expand(act, layer.panels, terms, jnp.asarray(some))
+            lost = max(float(jnp.max(found.tail)) / scale, 1e-300)
+            left = np.mean(terms * rate < np.log(lost / RESOLVED)) if rate.size else 0.0
+            if left > FEW and terms < TERMS[-1]:
+                break
+        else:
             break
     seconds = left * least.size / (1 + same) * PAIR_SECONDS / (os.cpu_count() or 1)
     if seconds > PATIENCE:
@@ -193,28 +197,29 @@ def _expansions(act: Activation, layer: Layer, pairs: Pairs, same: bool) -> seri
             f"that they are integrated one by one. Inputs of one norm take seconds.",
             stacklevel=2,
         )
-    return found
+    return orders, found
 
 
 def _directly(
-    act: Activation, of: Spread, one: Side, two: Side, found: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+    act: Activation, of: Spread, one: Side, two: Side, found: tuple[Any, ...]
+) -> tuple[Any, ...]:
     """Replace what the series leaves by integrals in two variables."""
-    values, errors, left, delta, eta = found
-    i, j = np.nonzero(left)
-    if i.size:
-        w1, w2 = (np.asarray(_weights(of, side)).ravel() for side in (one, two))
-        q1, q2 = (np.asarray(side.q).ravel() for side in (one, two))
-        triples = Triples(q1[i], q2[j], delta[i, j], eta[i, j], w1[i], w2[j])
-        estimates = integrate_all(act, "layer", triples)
-        values[:, i, j], errors[:, i, j] = estimates.value, estimates.error
+    i, j = np.nonzero(found[2])
+    if i.size == 0:
+        return found[:2]
+    values, errors, _, delta, eta = (np.array(x) for x in found)
+    w1, w2 = (np.asarray(_weights(of, side)).ravel() for side in (one, two))
+    triples = Triples(one.q.ravel()[i], two.q.ravel()[j], delta[i, j], eta[i, j], w1[i], w2[j])
+    estimates = integrate_all(act, "layer", triples)
+    values[:, i, j], errors[:, i, j] = estimates.value, estimates.error
     return values, errors
 
 
 def _by_series(init: Init, layer: Layer, tiles: Tiles, pairs: Pairs, same: bool) -> None:
     act, of = init.activation, spread_of(init)
     parity, rough = layer.panels.parity, jnp.asarray(layer.rough)
-    expansion = _expansions(act, layer, pairs, same)
+    orders, found = _expansions(act, layer, pairs, same)
+    known = jax.tree.map(np.asarray, found)  # cut in tiles at no cost
     offset = 0 if same else layer.sides[0].q.size
 
     def job(where: tuple[slice, slice], tile: Pairs) -> Pairs:
@@ -223,12 +228,11 @@ def _by_series(init: Init, layer: Layer, tiles: Tiles, pairs: Pairs, same: bool)
         )
         rows, columns = where[0], slice(where[1].start + offset, where[1].stop + offset)
         expansions = (
-            series.Expansion(*(x[..., rows, None] for x in expansion)),
-            series.Expansion(*(x[..., None, columns] for x in expansion)),
+            jax.tree.map(lambda x: x[..., rows, None], known),
+            jax.tree.map(lambda x: x[..., None, columns], known),
         )
-        found = _series(parity, of, one, two, expansions, tile)
-        patched = _directly(act, of, one, two, [np.array(x) for x in found])
-        return _advance(of, parity, rough, one, two, tuple(map(jnp.asarray, patched)), tile)
+        found = _series(parity, orders, of, one, two, expansions, tile)
+        return _advance(of, parity, rough, one, two, _directly(act, of, one, two, found), tile)
 
     over_tiles(tiles, pairs, job)
 

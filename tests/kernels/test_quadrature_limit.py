@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ntk_eoc as ne
-from ntk_eoc.gaussian import ActivationError, dual, gaussian_mean, plan, series
+from ntk_eoc.gaussian import ActivationError, dual, expansion, gaussian_mean, plan, series
 from ntk_eoc.kernels.dual_recursion import dual_recursion
 
 SQUARE = jnp.asarray([[1.0, 1.0], [1.0, -1.0]])
@@ -167,12 +167,13 @@ def test_exact_what_has_no_kernel_is_refused(what, of):
 def test_agrees_series_with_closed_forms_within_the_error(name):
     act, plain = ne.activation(name), without_closed_form(name)
     panels, q = plan(plain, 4.0), jnp.geomspace(0.04, 4.0, 16)
-    known = (q, 1 / jnp.sqrt(1 + q), *series.expand(plain, panels, 128, q))
+    orders, found = expansion.expand(plain, panels, 128, q)
+    known = (q, 1 / jnp.sqrt(1 + q), *found)
     one, two = (jax.tree.map(lambda x, k=k: jnp.expand_dims(x, k), known) for k in (-1, -2))
-    one, two = (series.Rows(*x[:2], series.Expansion(*x[2:])) for x in (one, two))
+    one, two = (series.Rows(*x[:2], expansion.Expansion(*x[2:])) for x in (one, two))
     theta = np.linspace(0, np.pi / 2 if panels.parity else np.pi, 256).reshape(16, 16)
     delta = jnp.asarray(2 * np.sin(theta / 2) ** 2)
-    values, errors = series.by_series(panels.parity, one, two, delta, 2 - delta)
+    values, errors = series.by_series(orders, one, two, delta, 2 - delta)
     q1, q2 = jnp.broadcast_arrays(q[:, None], q[None, :])
     exact = act.dual_prime(q1, q2, delta)
     assert (np.abs(values[1] - exact) <= 10 * errors[1]).all()
@@ -180,6 +181,38 @@ def test_agrees_series_with_closed_forms_within_the_error(name):
     squares = (w1**2 * act.dual(q1, q1, 0 * q1) + w2**2 * act.dual(q2, q2, 0 * q2)) / 2
     gap = squares - w1 * w2 * act.dual(q1, q2, delta)
     assert (np.abs(values[0] - gap) <= 10 * errors[0] + 1e-15).all()
+
+
+HALVES = {  # φ, its part without a_0 + a_1 s, and the orders of both
+    "gelu": (
+        lambda s: 0.5 * s * (1 + jax.scipy.special.erf(s / 2**0.5)), (),
+        lambda s: 0.5 * s * jax.scipy.special.erf(s / 2**0.5), (0, 2),
+    ),
+    "silu": (lambda s: s * jax.nn.sigmoid(s), (), lambda s: 0.5 * s * jnp.tanh(s / 2), (0, 2)),
+    "relu": (lambda s: jnp.maximum(s, 0), (0.0,), lambda s: 0.5 * jnp.abs(s), (0, 2)),
+    "sigmoid": (jax.nn.sigmoid, (), lambda s: 0.5 * jnp.tanh(s / 2), (1, 2)),
+    "elu": (jax.nn.elu, (0.0,), jax.nn.elu, (1, 1)),
+    "tanh + 1e-6 s²": (
+        lambda s: jnp.tanh(s) + 1e-6 * s * s, (), lambda s: jnp.tanh(s) + 1e-6 * s * s, (1, 1),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_exact_series_have_the_orders_of_what_is_even_or_odd(name):
+    """Beside a constant and a multiple of s: half the terms of each pair."""
+    whole, kinks, part, expected = HALVES[name]
+    whole, part = (ne.Activation(name, fn, kinks) for fn in (whole, part))
+    panels, q = plan(whole, 4.0), jnp.geomspace(0.04, 4.0, 8)
+    assert panels.parity == 0
+    (orders, found), (others, rest) = (
+        expansion.expand(act, plan(act, 4.0), 128, q) for act in (whole, part)
+    )
+    assert orders == others == expected
+    scale = np.sqrt(found.square)[None]
+    np.testing.assert_allclose(found.values / scale, rest.values / scale, rtol=0, atol=1e-14)
+    gap = np.abs(found.rest - rest.rest) / found.square
+    assert gap.max() < 1e-13
 
 
 def test_within_error_float32_rows_of_one_norm_share_a_table():
