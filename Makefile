@@ -90,8 +90,12 @@ test: $(TEST)  ## Run the tests that take seconds each
 	XLA_FLAGS="$(QUICK) $(XLA_FLAGS)" \
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
+# Random activations are compiled more than they are run, too.
+RANDOM := tests/test_random_activations.py
 test-all: test  ## Run all tests, the slow statistical ones too
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow --ignore $(RANDOM)
+	XLA_FLAGS="$(QUICK) $(XLA_FLAGS)" \
+	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow $(RANDOM)
 
 lint: $(TEST)  ## Check style, format and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -23,10 +23,10 @@ from ntk_eoc.kernels.counter_normals import Key, fold, normals
 
 MEMORY = 2**28
 # Gaussians in a block, and neurons at least. Each of the dozens of operations on a block costs some
-# microseconds to start, so that short blocks take up to four times as long; on a CPU, longer ones
-# leave the cache.
-BLOCK = {"cpu": 2**16}
-SHORTEST = 64
+# microseconds to start, so that shorter blocks take up to three times as long; longer ones are
+# mostly filling where a layer has few neurons, and on a CPU leave the cache.
+BLOCK = {"cpu": 2**13}
+SHORTEST = 32
 LONG_BLOCK = 2**20
 # Up to this many hidden layers share one program, unless their n × n matrices are large.
 LAYERS = 32
