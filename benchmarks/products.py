@@ -136,23 +136,25 @@ def peak_memory() -> float:
 
 
 def workers() -> None:
-    """Above its limit Dask stops a worker, below 80 % of it (the default) it pauses none."""
+    """At 95 % of its limit Dask stops a worker, at 80 % it pauses it."""
     from distributed import Client, LocalCluster
 
     print("φ, dtype, rows of a tile: its MiB | limit, MiB | peaks, MiB | grown by, tiles")
-    for name, dtype, chunks, limit in (
-        ("relu", "float64", 2048, 1024),
-        ("relu", "float64", 4096, 2048),
-        ("relu", "float32", 4096, 2048),
-        ("tanh", "float64", 2048, 2048),
+    for name, dtype, chunks in (
+        ("relu", "float64", 2048),
+        ("relu", "float32", 4096),
+        ("erf", "float64", 4096),
+        ("tanh", "float64", 2048),
     ):
+        tile = chunks**2 * np.dtype(dtype).itemsize / 2**20
+        limit = 1024 + 20 * tile
         x = np.random.default_rng(0).standard_normal((3 * chunks, 16)).astype(dtype)
         with (
             tempfile.TemporaryDirectory() as folder,
             LocalCluster(
                 n_workers=2,
                 threads_per_worker=1,
-                memory_limit=f"{limit}MiB",
+                memory_limit=f"{limit:.0f}MiB",
                 dashboard_address=None,
             ) as cluster,
             Client(cluster) as client,
@@ -164,11 +166,10 @@ def workers() -> None:
             ne.store_kernel(ne.dask_kernel(init, x, 5, chunks=chunks), f"{folder}/kernel.zarr")
             peaks = client.run(peak_memory)
             kept = pids == client.run(os.getpid)
-        tile = chunks**2 * np.dtype(dtype).itemsize / 2**20
         both = ", ".join(f"{peaks[w]:.0f}" for w in peaks)
         grown = ", ".join(f"{(peaks[w] - start.get(w, 0)) / tile:.1f}" for w in peaks)
         word = "" if kept else "; a worker was stopped"
-        row = f"{name}, {dtype}, {chunks}: {tile:.0f} | {limit} | {both} | {grown}{word}"
+        row = f"{name}, {dtype}, {chunks}: {tile:.0f} | {limit:.0f} | {both} | {grown}{word}"
         print(row, flush=True)
 
 

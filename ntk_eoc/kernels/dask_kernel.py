@@ -47,7 +47,8 @@ def dask_kernel(
             where workers are other processes.
         x: Inputs.
         depth: Number l of weight layers.
-        chunks: Rows and columns of a tile. A worker needs some ten tiles' memory for one tile.
+        chunks: Rows and columns of a tile. A worker needs about 1 GiB and the memory of twenty
+            tiles (`benchmarks/products.py workers`).
 
     Returns:
         An array of x's dtype, as `ntk_infinite` gives it, in chunks of `chunks` × `chunks`.

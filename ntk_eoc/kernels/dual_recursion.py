@@ -26,6 +26,7 @@ from ntk_eoc.kernels.angles import all_angles, scaled
 from ntk_eoc.kernels.closed_duals import turn
 from ntk_eoc.kernels.limit_layer import (
     Duals,
+    Limit,
     Pairs,
     Side,
     Spread,
@@ -35,27 +36,11 @@ from ntk_eoc.kernels.limit_layer import (
     roughness,
     smallest,
 )
-from ntk_eoc.kernels.limit_tiles import tiles_of
+from ntk_eoc.kernels.limit_tiles import TILE, Advance, Tiles, in_tiles, over_tiles
 from ntk_eoc.kernels.quadrature_layers import SAME, by_quadrature
 from ntk_eoc.precision import geometric_mean, is_traced, require_float64
 
-
-class Limit(NamedTuple):
-    """All pairs after the last layer.
-
-    Attributes:
-        q1: Variances of the first inputs, [n1].
-        q2: Variances of the second, [n2].
-        error1: Their relative errors, [n1].
-        error2: And theirs, [n2].
-        pairs: Angles, kernel and errors, [n1, n2] each.
-    """
-
-    q1: Float[Array, "n1"]
-    q2: Float[Array, "n2"]
-    error1: Float[Array, "n1"]
-    error2: Float[Array, "n2"]
-    pairs: Pairs
+CLOSED_TILE = 256  # rows and columns of the pairs that go through all layers of a closed form
 
 
 Rows = tuple[Array, Array]  # variances and their relative errors
@@ -221,19 +206,25 @@ _static = jax.jit(_in_one_program, static_argnames=("rule", "count"))
 _dynamic = jax.jit(_in_one_program, static_argnames="rule")
 
 
-def _concrete(init: Init, start: Limit, depth: int, tolerance: float, same: bool) -> Limit:
-    """Layer by layer, at the variances that occur."""
-    n1, n2 = start.pairs.delta.shape
-    tiles = tiles_of(n1, n2, same)
-    padding = [(0, tiles.shape[0] - n1), (0, tiles.shape[1] - n2)]
-    pairs = Pairs(*(np.pad(np.asarray(x), padding, mode="edge") for x in start.pairs))
-    sides = [np.pad(np.asarray(x), padding[i % 2], mode="edge") for i, x in enumerate(start[:4])]
-    sides = by_quadrature(init, sides, tiles, pairs, depth, tolerance, same)
-    q1, q2, error1, error2 = (jnp.asarray(x[: (n1, n2)[i % 2]]) for i, x in enumerate(sides))
-    whole = [x[:n1, :n2] for x in pairs]
-    if same:
-        whole = [np.tril(x) + np.tril(x, -1).T for x in whole]
-    return Limit(q1, q2, error1, error2, Pairs(*map(jnp.asarray, whole)))
+def _closed_advance(init: Init, rule: _Rule, count: int) -> Advance:
+    """All layers of one tile after another: they stay in the cache."""
+
+    def advance(sides: list[np.ndarray], tiles: Tiles, pairs: Pairs) -> list[np.ndarray]:
+        last = [np.empty_like(x) for x in sides]
+
+        def job(where: tuple[slice, slice], tile: Pairs) -> Pairs:
+            mine: list[Any] = [x[where[k % 2]] for k, x in enumerate(sides)]
+            q1, q2, error1, error2 = mine
+            start = Limit(q1, q2, error1, error2, tile)
+            *found, pairs = _dynamic(init, rule, start, jnp.asarray(count))
+            for k, x in enumerate(found):
+                last[k][where[k % 2]] = x
+            return pairs
+
+        over_tiles(tiles, pairs, job)
+        return last
+
+    return advance
 
 
 def _refuse_steps(act: Activation, panels: Panels) -> None:
@@ -260,18 +251,27 @@ def dual_recursion(
     if act.closed_form is not None:
         start, alive = _start(x1, x2, _moves(init))
         rule = _Rule(_by_closed_form, act.closed_form, parity_of(act))
-        if is_traced(*start.pairs):
+        if is_traced(*start.pairs, init.sigma_w, init.sigma_b):
             return _zeros_again(_static(init, rule, start, depth - 1), alive)
-        return _zeros_again(_dynamic(init, rule, start, jnp.asarray(depth - 1)), alive)
+        if jax.default_backend() != "cpu":
+            return _zeros_again(_dynamic(init, rule, start, jnp.asarray(depth - 1)), alive)
+        advance = _closed_advance(init, rule, depth - 1)
+        return _with_zeros(in_tiles(start, same, CLOSED_TILE, advance), alive)
     require_float64()
     tolerance = SAME if x1.dtype == jnp.float64 else 16 * float(jnp.finfo(x1.dtype).eps)
     panels = plan_for_any(act)
     _refuse_steps(act, panels)
     start, alive = _start(x1.astype(jnp.float64), x2.astype(jnp.float64), _moves(init))
-    if is_traced(*start.pairs):
+    if is_traced(*start.pairs, init.sigma_w, init.sigma_b):
         rule = _Rule(_by_two_rules, panels, panels.parity)
         return _zeros_again(_static(init, rule, start, depth - 1), alive)
-    return _zeros_again(_concrete(init, start, depth, tolerance, same), alive)
+    advance = partial(by_quadrature, init, depth=depth, tolerance=tolerance, same=same)
+    return _with_zeros(in_tiles(start, same, TILE, advance), alive)
+
+
+def _with_zeros(limit: Limit, alive: Alive) -> Limit:
+    """The same without a copy where no input is carried to 0."""
+    return limit if all(bool(a.all()) for a in alive) else _zeros_again(limit, alive)
 
 
 def covariance(limit: Limit) -> tuple[Float[Array, "n1 n2"], Float[Array, "n1 n2"]]:

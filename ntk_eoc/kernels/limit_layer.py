@@ -75,6 +75,24 @@ class Pairs(NamedTuple):
     error: Float[Any, "a b"]
 
 
+class Limit(NamedTuple):
+    """All pairs after the last layer.
+
+    Attributes:
+        q1: Variances of the first inputs, [n1].
+        q2: Variances of the second, [n2].
+        error1: Their relative errors, [n1].
+        error2: And theirs, [n2].
+        pairs: Angles, kernel and errors, [n1, n2] each.
+    """
+
+    q1: Float[Array, "n1"]
+    q2: Float[Array, "n2"]
+    error1: Float[Array, "n1"]
+    error2: Float[Array, "n2"]
+    pairs: Pairs
+
+
 class Duals(NamedTuple):
     """What a layer's integrals give of a tile of pairs; of an even or odd φ, at acute angles.
 

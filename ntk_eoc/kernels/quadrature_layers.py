@@ -256,7 +256,7 @@ def _runs(
 
 
 def by_quadrature(
-    init: Init, sides: list[np.ndarray], tiles: Tiles, pairs: Pairs, depth: int,
+    init: Init, sides: list[np.ndarray], tiles: Tiles, pairs: Pairs, *, depth: int,
     tolerance: float, same: bool,
 ) -> list[np.ndarray]:  # fmt: skip
     """Advance `pairs`, NumPy, from the first layer to layer `depth`, in place.

@@ -56,6 +56,26 @@ def test_agrees_abs_linear_with_its_own_recursion_where_there_is_no_bias():
     )
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_exact_tiles_are_cut_from_one_kernel(dtype, monkeypatch):
+    """Rows in several tiles, the last one padded, and an input that is 0 in every layer."""
+    x = np.random.default_rng(0).normal(size=(75, 3)).astype(dtype)
+    x[40] = 0
+    x = jnp.asarray(x)
+    init = Init(activation("erf"), 1.3)
+    one = [f(init, x, y, 4) for f in (ne.ntk_infinite, ne.nngp_infinite) for y in (x, x[:70])]
+    monkeypatch.setattr("ntk_eoc.kernels.dual_recursion.CLOSED_TILE", 32)
+    many = [f(init, x, y, 4) for f in (ne.ntk_infinite, ne.nngp_infinite) for y in (x, x[:70])]
+    for whole, cut in zip(one, many, strict=True):
+        assert whole.dtype == cut.dtype == dtype
+        rounding = 16 * float(np.finfo(dtype).eps) * float(np.abs(whole).max())
+        np.testing.assert_allclose(cut, whole, rtol=0, atol=rounding)
+        assert (cut[40] == 0).all()
+        assert (np.delete(cut, 40, 0)[:, :40] != 0).all()
+    for square in (one[0], many[0]):
+        np.testing.assert_array_equal(square, square.T)
+
+
 @pytest.mark.parametrize("sigma_b", [0.05, 0.7])
 def test_agrees_near_parallel_inputs_of_different_norms_with_40_digits(sigma_b):
     """1 − ρ of relu with biases, where both terms of its difference are far larger than it."""
