@@ -11,7 +11,7 @@ from ntk_eoc.kernels.limit_layer import Limit, Pairs
 from ntk_eoc.precision import on_all_cores
 
 TILE = 128
-ROUND = 32
+ROUND = 32  # their rows and columns are multiples of it
 
 
 class Tiles(NamedTuple):
@@ -88,6 +88,7 @@ def in_tiles(start: Limit, same: bool, most: int, advance: Advance) -> Limit:
     pairs = Pairs(*(_moved(x, padding) for x in start.pairs))
     last = advance(sides, tiles, pairs)
     if same:
+        last = [last[0], last[0], last[2], last[2]]  # of rows and columns they differ by rounding
         for x in pairs:
             _mirror(tiles, x)
     q1, q2, error1, error2 = (jnp.asarray(x[: (n1, n2)[i % 2]]) for i, x in enumerate(last))

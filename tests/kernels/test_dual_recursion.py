@@ -72,7 +72,7 @@ def test_exact_tiles_are_cut_from_one_kernel(dtype, monkeypatch):
         np.testing.assert_allclose(cut, whole, rtol=0, atol=rounding)
         assert (cut[40] == 0).all()
         assert (np.delete(cut, 40, 0)[:, :40] != 0).all()
-    for square in (one[0], many[0]):
+    for square in (one[0], one[2], many[0], many[2]):
         np.testing.assert_array_equal(square, square.T)
 
 
