@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -68,7 +67,7 @@ def _coefficients(act: Activation, variances: tuple[float, ...]) -> Coefficients
     q = np.array(variances)
     panels = plan(act, float(q.max()))
     for terms in expansion.TERMS:
-        orders, found = expansion.expand(act, panels, terms, jnp.asarray(q))
+        orders, found = expansion.expand(act, panels, terms, q)
         value, mean = np.vstack([found.linear[None], found.values]), np.asarray(found.mean)
         largest = np.abs(value).max(axis=1)
         if largest[-len(value) // 4 :].max() <= _SMALL * largest.max():

@@ -6,7 +6,7 @@ sum of Legendre polynomials, so that all a_k come from few moments of φ' on the
 
 import math
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ TERMS = (128, 512, 2048)  # tried in turn
 _PHASE = 10.0  # √K times the length of a panel
 _MOMENTS = 26  # Legendre coefficients that carry h_k on it to rounding
 _FINE, _COARSE = 24, 20  # nodes a piece of a panel
+_RULES = np.concatenate([leggauss(n) for n in (_FINE, _COARSE)], 1)  # one after the other
 _ROWS = 8  # variances expanded at once
 _BREAKS = 8  # their number is a multiple of it
 NOTHING = 1e-12  # coefficient of φ' below which there is none, relative to the root of E[φ'²]
@@ -46,7 +47,7 @@ class Orders(NamedTuple):
 
 
 class Expansion(NamedTuple):
-    """φ at n variances.
+    """φ at n variances, JAX or NumPy.
 
     Attributes:
         values: a_k = √(q/k) b_{k−1} = E[φ(√q z) h_k(z)] of the orders; BLOCK j of them.
@@ -59,14 +60,14 @@ class Expansion(NamedTuple):
         error: √Σ of the squared differences of two rules for b_k.
     """
 
-    values: Float[Array, "k *n"]
-    linear: Float[Array, "*n"]
-    mean: Float[Array, "*n"]
-    square: Float[Array, "*n"]
-    slope: Float[Array, "*n"]
-    rest: Float[Array, "*n"]
-    tail: Float[Array, "*n"]
-    error: Float[Array, "*n"]
+    values: Float[Any, "k *n"]
+    linear: Float[Any, "*n"]
+    mean: Float[Any, "*n"]
+    square: Float[Any, "*n"]
+    slope: Float[Any, "*n"]
+    rest: Float[Any, "*n"]
+    tail: Float[Any, "*n"]
+    error: Float[Any, "*n"]
 
 
 @cache
@@ -98,7 +99,7 @@ def _pieces(
     cuts = jnp.clip(breaks[:, None] / root[None], edges[0], edges[-1])
     where = jnp.searchsorted(jnp.asarray(edges[1:-1]), cuts, side="right")
     low, high = jnp.asarray(edges)[where], jnp.asarray(edges)[where + 1]
-    beyond = jnp.full((1, root.size), jnp.inf)
+    beyond = np.full((1, root.size), np.inf)
     before = jnp.maximum(low, jnp.concatenate([-beyond, cuts[:-1]]))
     last = jnp.concatenate([cuts[1:], beyond]) >= high
     inside = (cuts > low) & (cuts < high)
@@ -107,40 +108,33 @@ def _pieces(
     return jnp.concatenate([where, where]), starts, ends
 
 
-def _terms(
-    act: Activation, root: Array, start: Array, end: Array, there: Array
-) -> tuple[Array, Array, Array]:
-    """Nodes of both rules, one after the other, their terms of φ' against the weight, and [3, r]:
-    of φ the mean, and the mean squares of φ and of φ'.
-    """
-    (fine, w), (coarse, other) = (nodes_between(start, end, n) for n in (_FINE, _COARSE))
-    z, weight = jnp.concatenate([fine, coarse], 1), jnp.concatenate([w, other], 1)
-    weight = jnp.where(there[:, None], weight, 0)
-    slope, value = act.prime(root * z), act(root * fine)
-    terms, w = weight * slope, weight[:, :_FINE]
-    means = (w * value, w * value * value, terms[:, :_FINE] * slope[:, :_FINE])
-    return z, terms, jnp.stack([jnp.sum(y, (0, 1)) for y in means])
-
-
 def _moments(
     act: Activation, breaks: Float[Array, "b"], edges: np.ndarray, q: Float[Array, "r"]
 ) -> tuple[Array, Array, Array]:
     """Legendre moments [panels · MOMENTS, r] of φ'(√q z) against the weight, by how much a coarser
-    rule differs, and the means of `_terms`.
+    rule differs, and [3, r]: of φ the mean, and the mean squares of φ and of φ'.
 
     The nodes of a whole panel are the same for every row: a product with a fixed matrix.
     """
-    root, rows = jnp.sqrt(q)[None, None], jnp.arange(q.size)[None]
+    root, rows, count = jnp.sqrt(q)[None, None], np.arange(q.size)[None], len(edges) - 1
     where, starts, ends = _pieces(breaks, edges, root[0, 0])
     real = ends > starts
-    cut = jnp.zeros((len(edges) - 1, q.size), bool).at[where, rows].max(real)
-    low, high = (jnp.asarray(e)[:, None] for e in (edges[:-1], edges[1:]))
-    _, terms, means = _terms(act, root, low, high, ~cut)
+    cut = jnp.asarray(np.zeros((count, q.size), bool)).at[where, rows].max(real)
+    whole = (y[..., None] for y in nodes_between(edges[:-1], edges[1:], *_RULES))
+    z, weight = (
+        jnp.concatenate([jnp.broadcast_to(y, (*y.shape[:2], q.size)), of_pieces])
+        for y, of_pieces in zip(whole, nodes_between(starts, ends, *_RULES), strict=True)
+    )
+    weight = jnp.where(jnp.concatenate([~cut, real])[:, None], weight, 0)
+    # φ and φ' of all nodes at once: to compile them is most of a first call.
+    slope, value = act.prime(root * z), act(root * z[:, :_FINE])
+    terms, w = weight * slope, weight[:, :_FINE]
+    means = (w * value, w * value * value, terms[:, :_FINE] * slope[:, :_FINE])
     fine, coarse = (
         jnp.einsum("nm,pnr->pmr", legvander(leggauss(n)[0], _MOMENTS - 1), y, precision="highest")
-        for n, y in ((_FINE, terms[:, :_FINE]), (_COARSE, terms[:, _FINE:]))
+        for n, y in ((_FINE, terms[:count, :_FINE]), (_COARSE, terms[:count, _FINE:]))
     )
-    z, terms, others = _terms(act, root, starts, ends, real)
+    z, terms = z[count:], terms[count:]
     low, length = jnp.asarray(edges)[where][:, None], edges[1] - edges[0]
     x = 2 * (z - low) / length - 1
 
@@ -152,10 +146,10 @@ def _moments(
 
     start = (jnp.zeros_like(x), jnp.ones_like(x))
     sums = lax.scan(degree, start, jnp.arange(_MOMENTS, dtype=x.dtype))[1]
-    whole = jnp.stack([fine, fine - coarse], -1).transpose(0, 2, 1, 3)
-    total = whole.at[where, rows].add(sums.transpose(2, 3, 0, 1))
+    total = jnp.stack([fine, fine - coarse], -1).transpose(0, 2, 1, 3)
+    total = total.at[where, rows].add(sums.transpose(2, 3, 0, 1))
     found = total.transpose(3, 0, 2, 1).reshape(2, -1, q.size)
-    return found[0], found[1], means + others
+    return found[0], found[1], jnp.stack([jnp.sum(y, (0, 1)) for y in means])
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -190,17 +184,16 @@ def _expand(
 
 
 def expand(
-    act: Activation, panels: Panels, terms: int, q: Float[Array, "n"]
+    act: Activation, panels: Panels, terms: int, q: Float[np.ndarray, "n"]
 ) -> tuple[Orders, Expansion]:
-    """Return the coefficients of φ up to order `terms` at concrete variances q."""
-    blocks = -(-q.size // _ROWS)
-    padded = jnp.pad(q, (0, blocks * _ROWS - q.size), mode="edge").reshape(blocks, _ROWS)
+    """Return the coefficients of φ up to order `terms` at variances q; all of it NumPy."""
+    padded = np.pad(q, (0, -q.size % _ROWS), mode="edge").reshape(-1, _ROWS)
     # As data, so that one program serves the variances of many layers.
     breaks = np.array([b for b in panels.breaks if b > 0 or not panels.parity])
     breaks = np.pad(breaks, (0, -breaks.size % _BREAKS), constant_values=np.inf)
-    job = partial(_expand, act, panels.parity, panels.span, terms, jnp.asarray(breaks))
+    job = partial(_expand, act, panels.parity, panels.span, terms, breaks)
     found = on_all_cores(job, list(padded))
-    whole = Expansion(*(jnp.concatenate(x, -1)[..., : q.size] for x in zip(*found, strict=True)))
+    whole = Expansion(*(np.concatenate(x, -1)[..., : q.size] for x in zip(*found, strict=True)))
     return _every_second(q, whole) if panels.parity == 0 else (_orders(panels.parity), whole)
 
 
@@ -208,11 +201,11 @@ def _orders(parity: int) -> Orders:
     return {0: Orders(1, 1), 1: Orders(0, 2), -1: Orders(1, 2)}[parity]
 
 
-def _every_second(q: Float[Array, "n"], whole: Expansion) -> tuple[Orders, Expansion]:
+def _every_second(q: Float[np.ndarray, "n"], whole: Expansion) -> tuple[Orders, Expansion]:
     """Leave out the even or the odd orders where none is above rounding, of errors of 1e-24."""
-    order = jnp.asarray(_orders(0).of(len(whole.values)), q.dtype)[:, None]
-    sizes = jnp.max(jnp.abs(whole.values) * jnp.sqrt(order / (q * whole.slope)[None]), 1)
+    order = _orders(0).of(len(whole.values))[:, None]
+    sizes = np.max(np.abs(whole.values) * np.sqrt(order / (q * whole.slope)[None]), 1)
     for kept, parity in ((0, 1), (1, -1)):
-        if bool(jnp.all(sizes[1 - kept :: 2] <= NOTHING)):
+        if np.all(sizes[1 - kept :: 2] <= NOTHING):
             return _orders(parity), whole._replace(values=whole.values[kept::2])
     return _orders(0), whole

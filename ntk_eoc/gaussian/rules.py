@@ -10,6 +10,7 @@ panels are cut where √q₂ v is a kink; the outer ones where √q₁ u is a ki
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +31,9 @@ _legendre = cache(np.polynomial.legendre.leggauss)
 _TRANSITION = np.array([-7.5, -2.5, 2.5, 7.5])  # cuts around a smoothed kink, in its width
 
 
-def _weight(z: Array) -> Array:
-    return jnp.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+def _weight(z: Any) -> Any:
+    exp = np.exp if isinstance(z, np.ndarray) else jnp.exp  # a constant needs no program
+    return exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
 
 
 def nodes(edges: Array, n: int) -> tuple[Array, Array]:
@@ -40,16 +42,15 @@ def nodes(edges: Array, n: int) -> tuple[Array, Array]:
     The node axes come first: XLA on a CPU vectorises a sum over leading axes only.
     """
     edges = jax.lax.optimization_barrier(edges)
-    return nodes_between(edges[:-1], edges[1:], n)
+    return nodes_between(edges[:-1], edges[1:], *_legendre(n))
 
 
-def nodes_between(start: Array, end: Array, n: int) -> tuple[Array, Array]:
-    """Return the same of panels of ends [p, *s]."""
-    x, w = _legendre(n)
+def nodes_between(start: Any, end: Any, x: np.ndarray, w: np.ndarray) -> tuple[Any, Any]:
+    """Return the same of panels of ends [p, *s], by a rule x, w [n] on (−1, 1); NumPy of NumPy."""
     half, middle = (end - start)[:, None] / 2, (end + start)[:, None] / 2
-    shape = (1, n) + (1,) * (half.ndim - 2)
-    z = middle + half * jnp.asarray(x.reshape(shape), half.dtype)
-    return z, half * jnp.asarray(w.reshape(shape), half.dtype) * _weight(z)
+    shape = (1, x.size) + (1,) * (half.ndim - 2)
+    z = middle + half * x.reshape(shape).astype(half.dtype)
+    return z, half * w.reshape(shape).astype(half.dtype) * _weight(z)
 
 
 def _merge(a: Float[Array, "a u"], b: Float[Array, "b u"]) -> Float[Array, "a+b u"]:
@@ -58,13 +59,13 @@ def _merge(a: Float[Array, "a u"], b: Float[Array, "b u"]) -> Float[Array, "a+b 
     The j-th smallest of both is min over i of max(a_i, b_{j−i}): no sort of thousands of short
     columns, which XLA does badly.
     """
-    count, infinity = a.shape[0] + b.shape[0], jnp.full(a.shape, jnp.inf, a.dtype)
+    count, infinity = a.shape[0] + b.shape[0], np.full(a.shape, np.inf, a.dtype)
     # padded[k] is the k-th smallest of b; there are zero at −∞, and none beyond.
     padded = jnp.concatenate([-infinity, b, infinity])
     merged = padded[a.shape[0] :][:count]  # i = 0, all from b
     for i in range(1, a.shape[0] + 1):
         rest = padded[a.shape[0] - i :][:count]
-        earlier = jnp.arange(1, count + 1)[:, None] < i  # fewer in all than from a alone
+        earlier = np.arange(1, count + 1)[:, None] < i  # fewer in all than from a alone
         merged = jnp.minimum(merged, jnp.where(earlier, jnp.inf, jnp.maximum(a[i - 1 : i], rest)))
     return merged
 
@@ -78,14 +79,14 @@ def mass_range(
     holds, which a growing φ has further out than the square of its tamer factor.
     """
     z, step = np.linspace(-TAIL, TAIL, 305, retstep=True)
-    points = jnp.asarray(z, root.dtype)
+    points, weight = jnp.asarray(z, root.dtype), _weight(z).astype(root.dtype)
     y = size(root * points)
-    mass = jnp.where(jnp.isfinite(y), (_weight(points) * y) * y, 0.0)  # y² alone may overflow
+    mass = jnp.where(jnp.isfinite(y), (weight * y) * y, 0.0)  # y² alone may overflow
     # A narrow φ may have no mass at any of the points.
-    share = mass / jnp.maximum(jnp.sum(mass), 1e-300) + float(step) * _weight(points)
+    share = mass / jnp.maximum(jnp.sum(mass), 1e-300) + float(step) * weight
     if other is not None:
         across = jnp.maximum(jnp.abs(size(other * points)), jnp.abs(size(-other * points)))
-        mass = jnp.where(jnp.isfinite(y * across), (_weight(points) * jnp.abs(y)) * across, 0.0)
+        mass = jnp.where(jnp.isfinite(y * across), (weight * jnp.abs(y)) * across, 0.0)
         share = share + mass / jnp.maximum(jnp.sum(mass), 1e-300)
     kept = share > 1e-15
     low, high = jnp.where(kept, points, TAIL), jnp.where(kept, points, -TAIL)

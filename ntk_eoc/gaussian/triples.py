@@ -159,8 +159,7 @@ def _by_series(
     """The same of "value" or "slope", by power series in ρ."""
     count = triples.q1.size
     q, where = np.unique(np.concatenate([triples.q1, triples.q2]), return_inverse=True)
-    orders, found = expansion.expand(act, panels, terms, jnp.asarray(q))
-    known = jax.tree.map(np.asarray, found)
+    orders, known = expansion.expand(act, panels, terms, q)
     weight = np.sqrt(np.maximum(known.square, 1e-300))
     blocks = -(-count // SERIES_BLOCK)
     padded = [np.pad(x, (0, blocks * SERIES_BLOCK - count), mode="edge")

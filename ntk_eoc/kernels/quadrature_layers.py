@@ -182,8 +182,8 @@ def _expansions(
     largest = np.sort(q)[-8:]  # they tell at once where the terms are too few
     for terms in TERMS:
         for some in (largest, q):
-            orders, found = expand(act, layer.panels, terms, jnp.asarray(some))
-            lost = max(float(jnp.max(found.tail)) / scale, 1e-300)
+            orders, found = expand(act, layer.panels, terms, some)
+            lost = max(float(np.max(found.tail)) / scale, 1e-300)
             left = np.mean(terms * rate < np.log(lost / RESOLVED)) if rate.size else 0.0
             if left > FEW and terms < TERMS[-1]:
                 break
@@ -204,11 +204,11 @@ def _directly(
     act: Activation, of: Spread, one: Side, two: Side, found: tuple[Any, ...]
 ) -> tuple[Any, ...]:
     """Replace what the series leaves by integrals in two variables."""
-    i, j = np.nonzero(found[2])
+    i, j = np.nonzero(np.asarray(found[2]))
     if i.size == 0:
         return found[:2]
     values, errors, _, delta, eta = (np.array(x) for x in found)
-    w1, w2 = (np.asarray(_weights(of, side)).ravel() for side in (one, two))
+    w1, w2 = (np.sqrt(np.asarray(of.w2) / side.image).ravel() for side in (one, two))
     triples = Triples(one.q.ravel()[i], two.q.ravel()[j], delta[i, j], eta[i, j], w1[i], w2[j])
     estimates = integrate_all(act, "layer", triples)
     values[:, i, j], errors[:, i, j] = estimates.value, estimates.error
@@ -218,8 +218,7 @@ def _directly(
 def _by_series(init: Init, layer: Layer, tiles: Tiles, pairs: Pairs, same: bool) -> None:
     act, of = init.activation, spread_of(init)
     parity, rough = layer.panels.parity, jnp.asarray(layer.rough)
-    orders, found = _expansions(act, layer, pairs, same)
-    known = jax.tree.map(np.asarray, found)  # cut in tiles at no cost
+    orders, known = _expansions(act, layer, pairs, same)
     offset = 0 if same else layer.sides[0].q.size
 
     def job(where: tuple[slice, slice], tile: Pairs) -> Pairs:

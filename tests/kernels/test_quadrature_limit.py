@@ -166,7 +166,7 @@ def test_exact_what_has_no_kernel_is_refused(what, of):
 @pytest.mark.parametrize("name", ["relu", "gelu", "erf", "cos"])
 def test_agrees_series_with_closed_forms_within_the_error(name):
     act, plain = ne.activation(name), without_closed_form(name)
-    panels, q = plan(plain, 4.0), jnp.geomspace(0.04, 4.0, 16)
+    panels, q = plan(plain, 4.0), np.geomspace(0.04, 4.0, 16)
     orders, found = expansion.expand(plain, panels, 128, q)
     known = (q, 1 / jnp.sqrt(1 + q), *found)
     one, two = (jax.tree.map(lambda x, k=k: jnp.expand_dims(x, k), known) for k in (-1, -2))
@@ -203,7 +203,7 @@ def test_exact_series_have_the_orders_of_what_is_even_or_odd(name):
     """Beside a constant and a multiple of s: half the terms of each pair."""
     whole, kinks, part, expected = HALVES[name]
     whole, part = (ne.Activation(name, fn, kinks) for fn in (whole, part))
-    panels, q = plan(whole, 4.0), jnp.geomspace(0.04, 4.0, 8)
+    panels, q = plan(whole, 4.0), np.geomspace(0.04, 4.0, 8)
     assert panels.parity == 0
     (orders, found), (others, rest) = (
         expansion.expand(act, plan(act, 4.0), 128, q) for act in (whole, part)
