@@ -199,16 +199,21 @@ def _erf_turn(q1: Array, q2: Array, delta: Array) -> Array:
     return (2 / math.pi) * jnp.arctan2(apart, start.sine * end.sine + start.cosine * end.cosine)
 
 
+def _turning(q1: Array, q2: Array, delta: Array) -> tuple[Array, Array]:
+    """What sin and cos share: e^{−a} (e^{−p δ} − 1)/2, a apart at angle 0, and p (δ − 2)."""
+    product = geometric_mean(q1, q2)
+    apart = _apart(q1, q2, 0 * delta)
+    return jnp.exp(-apart) * jnp.expm1(-product * delta) / 2, product * (delta - 2)
+
+
 def _sin_turn(q1: Array, q2: Array, delta: Array) -> Array:
-    apart, product = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2 / 2, geometric_mean(q1, q2)
-    other = 1 + jnp.exp(product * (delta - 2))
-    return -jnp.exp(-apart) * jnp.expm1(-product * delta) * other / 2
+    shared, other = _turning(q1, q2, delta)
+    return -shared * (1 + jnp.exp(other))
 
 
 def _cos_turn(q1: Array, q2: Array, delta: Array) -> Array:
-    apart, product = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2 / 2, geometric_mean(q1, q2)
-    other = jnp.expm1(product * (delta - 2))
-    return jnp.exp(-apart) * jnp.expm1(-product * delta) * other / 2
+    shared, other = _turning(q1, q2, delta)
+    return shared * jnp.expm1(other)
 
 
 def _exp_turn(q1: Array, q2: Array, delta: Array) -> Array:

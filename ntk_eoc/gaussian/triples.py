@@ -26,7 +26,8 @@ from ntk_eoc.precision import geometric_mean, on_all_cores
 
 AGREE = 1e-12  # two rules agree when they differ by less, relative to the scale of the integral
 BATCH = 8  # triples at once: their nodes stay in the cache of a core
-BLOCK = 32  # triples of one call of the compiled rules
+BLOCK = 32  # triples of one call of the compiled rules, where there are more than BY_BATCH
+BY_BATCH = 128  # triples that go batch by batch: a second program takes longer to compile
 SERIES_BLOCK = 512  # and of the series
 MANY = 1024  # from so many triples on, they are sorted by variance
 REFINEMENTS = 3
@@ -123,7 +124,7 @@ def _in_blocks(
 ) -> np.ndarray:
     """Return values, errors and allowed errors [3, c, t], in blocks on all cores."""
     count = triples.q1.size
-    size = BATCH if count <= BATCH else BLOCK
+    size = BATCH if count <= BY_BATCH else BLOCK
     blocks = -(-count // size)
     padded = [np.pad(x, (0, blocks * size - count), mode="edge") for x in triples]
 
