@@ -39,6 +39,42 @@ def ntks_mp(delta_phi, x, y, depths):
     return {depth: size * kappa for depth, kappa in kappas.items()}
 
 
+def kinked_dual_mp(a, b):
+    """Dual of a s + b|s|, a function of both variances and the covariance."""
+
+    def dual(q1, q2, c):
+        root = mpmath.sqrt(q1 * q2)
+        theta = mpmath.acos(max(min(c / root, 1), -1))
+        bent = mpmath.sin(theta) + (mpmath.pi / 2 - theta) * mpmath.cos(theta)
+        return root * (
+            mpmath.mpf(a) ** 2 * mpmath.cos(theta) + mpmath.mpf(b) ** 2 * 2 / mpmath.pi * bent
+        )
+
+    return dual
+
+
+def gelu_dual_mp(q1, q2, c):
+    """Dual of s Φ(s), by Stein's lemma twice."""
+    noisy, p = (1 + q1) * (1 + q2), 1 / ((1 + q1) * (1 + q2))
+    both = mpmath.mpf(1) / 4 + mpmath.asin(c / mpmath.sqrt(noisy)) / (2 * mpmath.pi)
+    densities = 1 / (2 * mpmath.pi * mpmath.sqrt(noisy - c * c))
+    return c * both + (q1 * q2 + c * c * (1 - q1 * q2) * p) * densities
+
+
+def limit_mp(dual, w2, b2, x, y, depth):
+    """K∞(x, y), E[φ'φ'] as the derivative of the dual by the covariance."""
+    q1, q2, c = (
+        sum(s * t for s, t in zip(*p, strict=True)) / len(x) for p in ((x, x), (y, y), (x, y))
+    )
+    kernel = c
+    for _ in range(1, depth):
+        step = c * mpmath.mpf(10) ** (-mpmath.mp.dps // 2)
+        slope = (dual(q1, q2, c - step) - dual(q1, q2, c - 2 * step)) / step
+        q1, q2, c = (w2 * dual(*of) + b2 for of in ((q1, q1, q1), (q2, q2, q2), (q1, q2, c)))
+        kernel = w2 * slope * kernel + c
+    return kernel
+
+
 def mlp_forward(init, params, x):
     """z_l by the definition, one neuron sum at a time in numpy."""
     weights = [np.asarray(params["layers"][i]["weight"]) for i in range(len(params["layers"]))]

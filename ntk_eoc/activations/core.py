@@ -78,7 +78,8 @@ class Activation:
         """Both duals, or None where one of them needs quadrature."""
         if self.dual is None or self.dual_prime is None:
             return None
-        return ClosedForm(self.dual, self.dual_prime, duals.TURNS.get(self.dual))
+        known = duals.TURNS.get(self.dual), duals.LINES.get(self.dual)
+        return ClosedForm(self.dual, self.dual_prime, *known)
 
     def parallel(self, w2: float, b2: float, q1: Array, q2: Array) -> Array:
         """√(Σ₁Σ₂)(1 − ρ') that a layer Σ = w2 E[φ²] + b2 makes of angle 0; φ has a `dual`."""
@@ -118,9 +119,8 @@ class AbsLinear(Activation):
         """Both duals, and how they turn."""
         assert self.dual is not None
         assert self.dual_prime is not None
-        return ClosedForm(
-            self.dual, self.dual_prime, partial(duals.abs_linear_turn, self.a, self.b)
-        )
+        turn = partial(duals.abs_linear_turn, self.a, self.b)
+        return ClosedForm(self.dual, self.dual_prime, turn, self.a)
 
     @property
     def constants(self) -> Mapping[str, float]:

@@ -30,11 +30,14 @@ class ClosedForm(NamedTuple):
         dual_prime: E[φ'(√q₁ u) φ'(√q₂ v)].
         turn: The dual at δ = 0 less that at an angle below 0.1, with all its digits, or None: it is
             integrated.
+        line: a where φ(s) − a s is even, or None: φ'(s) + φ'(−s) = 2a, so that the dual of φ' is
+            known beyond the right angle from that at the supplement, with all digits of 1 + ρ.
     """
 
     dual: Dual
     dual_prime: Dual
     turn: Dual | None
+    line: float | None = None
 
 
 def parallel(dual: Dual, w2: float, b2: float, q1: Array, q2: Array) -> Array:
@@ -257,3 +260,5 @@ TURNS: dict[Callable[..., Array], Dual] = {
     quadratic: _quadratic_turn,
     gelu: _gelu_turn,
 }
+# And `ClosedForm.line`, but of what is even or odd itself.
+LINES: dict[Callable[..., Array], float] = {gelu: 0.5}

@@ -1,4 +1,4 @@
-"""How the covariance turns with the angle, by an activation's closed forms."""
+"""How the covariance and the dual of φ' turn with the angle, by an activation's closed forms."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +26,20 @@ def turn(form: ClosedForm, q1: Array, q2: Array, delta: Array, eta: Array) -> Ar
         integral = _integrated(form, *near[:2], jnp.where(small, theta, 0.0))
     difference = form.dual(q1, q2, zero) - form.dual(q1, q2, delta)
     return jnp.where(small, integral, difference)
+
+
+def slope(form: ClosedForm, q1: Array, q2: Array, delta: Array, eta: Array) -> tuple[Array, Array]:
+    """Return E[φ'φ'], and by how much the angle it was asked at is off near π.
+
+    There 1 − ρ alone does not hold the angle: its last digit is an angle of √ε.
+    """
+    if form.line is None:
+        at = lax.stop_gradient(jnp.where(delta > 1, 2 - delta, eta))
+        off = jnp.sqrt(2 * jnp.maximum(at, 0.0)) - jnp.sqrt(2 * lax.stop_gradient(eta))
+        return form.dual_prime(q1, q2, delta), jnp.abs(off)
+    obtuse = delta > eta
+    near = form.dual_prime(q1, q2, jnp.where(obtuse, eta, delta))
+    return jnp.where(obtuse, 2 * form.line**2 - near, near), 0 * lax.stop_gradient(eta)
 
 
 def _integrated(form: ClosedForm, q1: Array, q2: Array, theta: Array) -> Array:

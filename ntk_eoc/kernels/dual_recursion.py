@@ -23,7 +23,7 @@ from ntk_eoc.gaussian.panels import parity_of, plan_for_any
 from ntk_eoc.gaussian.rules import COARSE_1D, FINE_1D, moments
 from ntk_eoc.gaussian.triples import Triples, integrate
 from ntk_eoc.kernels.angles import all_angles, scaled
-from ntk_eoc.kernels.closed_duals import turn
+from ntk_eoc.kernels.closed_duals import slope, turn
 from ntk_eoc.kernels.limit_layer import (
     Duals,
     Limit,
@@ -103,6 +103,22 @@ def _side(of: Spread, rows: Rows, moments: tuple[Array, ...], own: Array | float
     return Side(q, image, slope, error, lax.stop_gradient(own + carried))
 
 
+def _parallel(act: Activation, init: Init, one: Side, two: Side, eps: float) -> tuple[Array, Array]:
+    """What a layer makes of angle 0, see `Activation.parallel`, and how far it is off.
+
+    Of variances that are nearly one the difference of duals is all rounding, above its bound.
+    """
+    w2, b2 = init.sigma_w**2, init.sigma_b**2
+    start = act.parallel(w2, b2, one.q, two.q)
+    if act.second_moment is not None:  # without a difference
+        return start, 0 * start
+    apart = (jnp.sqrt(one.q) - jnp.sqrt(two.q)) ** 2
+    most = w2 * jnp.maximum(one.slope, two.slope) * apart
+    rounding = 2 * eps * (one.image + two.image)
+    off = jnp.where(most < rounding, start, 0.0)  # the derivatives are right
+    return start - lax.stop_gradient(off), lax.stop_gradient(jnp.minimum(most, rounding))
+
+
 def _by_closed_form(form: ClosedForm, init: Init, of: Spread, parity: int) -> LayerOf:
     """One layer by closed forms, right to some roundings of the scale."""
     act = init.activation
@@ -118,7 +134,7 @@ def _by_closed_form(form: ClosedForm, init: Init, of: Spread, parity: int) -> La
         q1, q2 = (jnp.broadcast_to(q, pairs.delta.shape) for q in (one.q, two.q))
         root = geometric_mean(one.image, two.image)
         _, delta, eta = acute(parity, pairs)
-        start = act.parallel(init.sigma_w**2, init.sigma_b**2, q1, q2)
+        start, start_error = _parallel(act, init, one, two, eps)
         turned = turn(form, q1, q2, delta, eta)
         near = (start + of.w2 * turned) / root
         gap = (jnp.sqrt(one.image) - jnp.sqrt(two.image)) ** 2 / 2 / root
@@ -126,11 +142,12 @@ def _by_closed_form(form: ClosedForm, init: Init, of: Spread, parity: int) -> La
         directly = 1 - (of.w2 * form.dual(q1, q2, delta) + of.b2) / root
         near = jnp.where((gap > 1) & (act.second_moment is None), directly, near)
         near_error = 8 * eps * (jnp.abs(near) + jnp.minimum(gap, 1.0))
+        near_error = near_error + jnp.where(gap < 0.5, start_error / root, 0)
         near_error = near_error + float(jnp.finfo(root.dtype).tiny) / root
         scale = geometric_mean(one.slope, two.slope)
-        slope = form.dual_prime(q1, q2, delta)
+        found, off = slope(form, q1, q2, delta, eta)
         rough = roughness(act, jnp.concatenate([one.q.ravel(), two.q.ravel()]))
-        return one, two, rough, Duals(near, near_error, slope, 8 * eps * scale)
+        return one, two, rough, Duals(near, near_error, found, (8 * eps + rough * off) * scale)
 
     return layer
 

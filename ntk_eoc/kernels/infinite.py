@@ -254,7 +254,9 @@ def ntk_infinite_with_error(
     if act is None:
         with _switch(init, x1, x2):
             pairs = dual_recursion(init, x1, x2, depth).pairs
-            return Integral(pairs.kernel.astype(x1.dtype), pairs.error.astype(x1.dtype))
+            value = pairs.kernel.astype(x1.dtype)
+            rounded = jnp.abs(pairs.kernel - value)
+            return Integral(value, (pairs.error + rounded).astype(x1.dtype))
     f, params = ntk_of_angles(init, depth, x1.dtype)
     kernel = map_pairs(f, x1 is x2, params, x1, x2)
     norm1, norm2 = (norms(x) / math.sqrt(x.shape[1]) for x in (x1, x2))
