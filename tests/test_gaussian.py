@@ -198,6 +198,13 @@ def test_exact_unfit_activations_are_refused(name):
         dual(Activation(name, fn, kinks), 1.0, 1.0, 0.5)
 
 
+@pytest.mark.parametrize("centre", [-0.2, 0.2])
+def test_exact_what_lies_beyond_the_weight_is_said_to(centre):
+    bump = Activation("bump", lambda s: jnp.exp(-5e5 * (s - centre) ** 2))
+    with pytest.raises(ActivationError, match="must come from .*scale the inputs up"):
+        dual(bump, 4e-5, 4e-5, 0.5)
+
+
 def test_exact_bad_triples_are_refused():
     with pytest.raises(ValueError, match="`q1` must be > 0"):
         dual(activation("tanh"), 0.0, 1.0, 0.5)

@@ -147,7 +147,14 @@ def check_growth(act: Activation, q: float) -> tuple[float, float]:
             f"activation {act.name!r} must be finite with its derivative, but one of them is "
             f"infinite at s = {np.sqrt(q) * z[np.isinf(size)][0]:.4g}: cut the pole off."
         )
-    if not (np.isfinite(log_mass.max()) and abs(z[np.argmax(log_mass)]) < TAIL - 10):
+    peak = z[np.argmax(log_mass)]
+    if not (np.isfinite(log_mass.max()) and abs(peak) < TAIL - 10):
+        if np.isfinite(log_mass.max()) and abs(peak) < TAIL - 1:  # a bump, not growth
+            raise ActivationError(
+                f"E[φ(√q z)²] must come from |z| < {TAIL - 10:g} to be integrated, but that of "
+                f"{act.name!r} comes from z = {peak:.3g} at q = {q:.3g}, where φ is not small: "
+                f"scale the inputs up, or leave out what lies at s = {np.sqrt(q) * peak:.3g}."
+            )
         raise ActivationError(
             f"E[φ(√q z)²] must exist, but {act.name!r} grows too fast for it at q = {q:g}: "
             f"take a smaller q, scale its input down, or bound it (a clip far out changes nothing "

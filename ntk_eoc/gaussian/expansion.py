@@ -204,7 +204,8 @@ def _orders(parity: int) -> Orders:
 def _every_second(q: Float[np.ndarray, "n"], whole: Expansion) -> tuple[Orders, Expansion]:
     """Leave out the even or the odd orders where none is above rounding, of errors of 1e-24."""
     order = _orders(0).of(len(whole.values))[:, None]
-    sizes = np.max(np.abs(whole.values) * np.sqrt(order / (q * whole.slope)[None]), 1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # without a slope all orders stay
+        sizes = np.max(np.abs(whole.values) * np.sqrt(order / (q * whole.slope)[None]), 1)
     for kept, parity in ((0, 1), (1, -1)):
         if np.all(sizes[1 - kept :: 2] <= NOTHING):
             return _orders(parity), whole._replace(values=whole.values[kept::2])
