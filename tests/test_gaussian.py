@@ -1,23 +1,16 @@
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
 import reference_gaussian as reference
+from plain_activations import without_closed_form
 
 from ntk_eoc.activations import NAMED, Activation, activation
 from ntk_eoc.gaussian import ActivationError, dual, dual_prime, gaussian_mean, plan
 from ntk_eoc.gaussian.triples import MANY, Triples, integrate_all
 
 CLOSED = ["abs", "relu", "leaky_relu", "erf", "gelu", "sin", "cos", "exp", "quadratic"]
-
-
-def without_closed_form(name):
-    return dataclasses.replace(Activation(**{
-        f.name: getattr(activation(name), f.name) for f in dataclasses.fields(Activation)
-    }), dual=None, dual_prime=None)  # fmt: skip
 
 
 def delta_of(angle):

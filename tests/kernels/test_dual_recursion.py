@@ -5,16 +5,12 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from plain_activations import without_closed_form
 
 import ntk_eoc as ne
-from ntk_eoc.activations import NAMED, Activation, activation
+from ntk_eoc.activations import NAMED, activation
 from ntk_eoc.eoc import Init
 from ntk_eoc.kernels.dual_recursion import dual_recursion
-
-
-def without_closed_form(name):
-    act = activation(name)
-    return Activation(act.name, act.fn, act.kinks, act.derivative)
 
 
 def circle(angles, q=1.0):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
+from plain_activations import without_closed_form
 
 import ntk_eoc as ne
 from ntk_eoc.activations import duals
@@ -21,12 +22,6 @@ PAIR = np.sqrt(2) * np.array([[1.0, 0.0], [np.cos(ANGLE), np.sin(ANGLE)]])
 
 def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
-
-
-@functools.cache
-def without_closed_form(name):
-    act = ne.activation(name)
-    return ne.Activation(act.name, act.fn, act.kinks, act.derivative)
 
 
 def _erf(q1, q2, c):

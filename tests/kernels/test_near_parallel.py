@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from plain_activations import without_closed_form
 from references import exact_mp, gelu_dual_mp, kinked_dual_mp, limit_mp
 
 import ntk_eoc as ne
@@ -20,13 +21,8 @@ ANGLES = {"float64": (1e-9, 2e-6, 1e-3, 0.3), "float32": (2e-5, 2e-4, 1e-2, 0.3)
 CASES = [(0.7, 0.0, 2), (0.7, 0.3, 2), (0.7, 0.3, 6), (300.0, 0.0, 6), (300.0, 0.3, 3)]
 
 
-def _plain(act):
-    fields = {f.name: getattr(act, f.name) for f in dataclasses.fields(ne.Activation)}
-    return ne.Activation(**{**fields, "dual": None, "dual_prime": None})
-
-
 def _of_a_user(act):
-    return dataclasses.replace(_plain(act), dual=act.dual, dual_prime=act.dual_prime)
+    return dataclasses.replace(without_closed_form(act), dual=act.dual, dual_prime=act.dual_prime)
 
 
 RELU, GELU = ne.activation("relu"), ne.activation("gelu")
@@ -37,8 +33,8 @@ ACTS = {  # φ, its dual in mpmath, and how many units of the dtype K∞ is righ
     "gelu": (GELU, gelu_dual_mp, None),
     "relu of a user": (_of_a_user(RELU), kinked_dual_mp(0.5, 0.5), None),
     "leaky of a user": (_of_a_user(LEAKY), kinked_dual_mp(LEAKY.a, LEAKY.b), None),
-    "relu by quadrature": (_plain(RELU), kinked_dual_mp(0.5, 0.5), 100),
-    "gelu by quadrature": (_plain(GELU), gelu_dual_mp, 100),
+    "relu by quadrature": (without_closed_form(RELU), kinked_dual_mp(0.5, 0.5), 100),
+    "gelu by quadrature": (without_closed_form(GELU), gelu_dual_mp, 100),
 }
 
 

@@ -7,17 +7,13 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from plain_activations import without_closed_form
 
 import ntk_eoc as ne
 from ntk_eoc.gaussian import ActivationError, dual, expansion, gaussian_mean, plan, series
 from ntk_eoc.kernels.dual_recursion import dual_recursion
 
 SQUARE = jnp.asarray([[1.0, 1.0], [1.0, -1.0]])
-
-
-def without_closed_form(name):
-    act = ne.activation(name)
-    return ne.Activation(act.name, act.fn, act.kinks, act.derivative)
 
 
 @functools.cache  # programs are found by the function's identity
